@@ -1,0 +1,188 @@
+"""One family of errors that know their HTTP status.
+
+Raise these anywhere below the edge; the edge turns each into an RFC 9457 problem and anything
+else into a 500 that tells nothing. A batch may also hand one back as the outcome of a single row.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import msgspec
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing wrong with a request: a JSON pointer (RFC 6901) into the body, or a parameter's name."""
+
+    pointer: str
+    detail: str
+
+
+class ProblemError(Exception):
+    """The root. `slug` names the page under /problems/ that explains the error."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        faults: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.faults = tuple(faults)
+        self.headers = dict(headers or {})
+
+
+class BadRequest(ProblemError):
+    """The request can't be read at all, so nothing in it can be named."""
+
+    status = 400
+    slug = "bad-request"
+    title = "The request can't be read"
+
+
+class InvalidCursor(BadRequest):
+    """The cursor is malformed, was tampered with, or belongs to another list."""
+
+    slug = "invalid-cursor"
+    title = "The cursor doesn't belong to this list"
+
+
+class Unauthorized(ProblemError):
+    """Nobody valid is calling. Carries `WWW-Authenticate` (RFC 6750)."""
+
+    status = 401
+    slug = "unauthorized"
+    title = "Sign in to do this"
+
+    def __init__(self, detail: str | None = None, *, challenge: str = "Bearer") -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": challenge})
+
+
+class Forbidden(ProblemError):
+    """The caller is known and may not."""
+
+    status = 403
+    slug = "forbidden"
+    title = "You may not do this"
+
+
+class NotFound(ProblemError):
+    """There is no such thing, or none that this caller may know of."""
+
+    status = 404
+    slug = "not-found"
+    title = "There is nothing here"
+
+    def __init__(self, kind: str | None = None, key: object = None) -> None:
+        super().__init__(f"No {kind} has the id {key}." if kind else None)
+
+
+class MethodNotAllowed(ProblemError):
+    """The path exists; the method doesn't."""
+
+    status = 405
+    slug = "method-not-allowed"
+    title = "This method isn't offered here"
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(
+            f"Use {' or '.join(allowed)}.", headers={"Allow": ", ".join(allowed)}
+        )
+
+
+class NotAcceptable(ProblemError):
+    """The caller accepts no form in which this can be answered."""
+
+    status = 406
+    slug = "not-acceptable"
+    title = "No acceptable form of this answer"
+
+
+class Conflict(ProblemError):
+    """The request is fine, the state of the resource isn't."""
+
+    status = 409
+    slug = "conflict"
+    title = "The state of the resource doesn't allow this"
+
+
+class PayloadTooLarge(ProblemError):
+    """The body is over the limit."""
+
+    status = 413
+    slug = "payload-too-large"
+    title = "The request body is too large"
+
+
+class UnsupportedMediaType(ProblemError):
+    """The body isn't JSON."""
+
+    status = 415
+    slug = "unsupported-media-type"
+    title = "Send JSON"
+
+
+class Invalid(ProblemError):
+    """The request was read and breaks rules; `faults` names each of them at once."""
+
+    status = 422
+    slug = "invalid"
+    title = "The request breaks one or more rules"
+
+    def __init__(self, faults: Sequence[Fault], detail: str | None = None) -> None:
+        super().__init__(detail, faults=faults)
+
+    @classmethod
+    def at(cls, pointer: str, detail: str) -> "Invalid":
+        """Name a single fault."""
+        return cls([Fault(pointer, detail)])
+
+
+class Overloaded(ProblemError):
+    """A bounded queue is full: say no now rather than be late (503 with Retry-After, seconds)."""
+
+    status = 503
+    slug = "overloaded"
+    title = "Too busy to answer in time"
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class Unavailable(Overloaded):
+    """Something that is needed, such as the database, is away for now."""
+
+    slug = "unavailable"
+    title = "A service that is needed is away for the moment"
+
+
+class DeadlineExceeded(ProblemError):
+    """The request's time is up. A write may or may not have taken place."""
+
+    status = 504
+    slug = "deadline-exceeded"
+    title = "This took longer than it may"
+
+
+PROBLEMS: tuple[type[ProblemError], ...] = (
+    ProblemError,
+    BadRequest,
+    InvalidCursor,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    NotAcceptable,
+    Conflict,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    Invalid,
+    Overloaded,
+    Unavailable,
+    DeadlineExceeded,
+)
