@@ -15,75 +15,20 @@ the right to have one run under way. A batch belongs to one event loop and knows
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
+from copy import copy
 from itertools import chain, islice, takewhile
-from math import ceil
 from typing import Any, Generic, TypeVar
 
 from mercenary.errors import DeadlineExceeded, Overloaded, Unavailable
+from mercenary.measures import Measures
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
 SWEEPS_PER_DEADLINE = 20
 """How often a deadline is looked at: a caller hears of it at most a twentieth too late."""
-
-
-class Histogram:
-    """Counts by powers of two: `buckets[k]` holds what is at most 2**k units and over half of it.
-
-    The last bucket also holds everything larger. `total` is in the unit of the values.
-    """
-
-    __slots__ = ("buckets", "count", "per_unit", "total")
-
-    def __init__(self, *, per_unit: float = 1, buckets: int = 17) -> None:
-        self.per_unit = per_unit
-        self.buckets = [0] * buckets
-        self.count = 0
-        self.total = 0.0
-
-    def add(self, value: float) -> None:
-        """Count one value; zero and less fall in the first bucket."""
-        self.count += 1
-        self.total += value
-        power = max(ceil(value * self.per_unit) - 1, 0).bit_length()
-        self.buckets[min(power, len(self.buckets) - 1)] += 1
-
-
-def _durations() -> Histogram:
-    """Seconds, counted from 1 µs to 33 s."""
-    return Histogram(per_unit=1e6, buckets=26)
-
-
-@dataclass(slots=True)
-class Measures:
-    """What a batch has seen since it was made. Nothing resets it; a collector takes differences."""
-
-    asks: int = 0
-    """Callers let in, those that shared another's ask among them."""
-    shared: int = 0
-    """Callers that joined an equal ask."""
-    runs: int = 0
-    """Calls of the batch's function, those of halves among them."""
-    splits: int = 0
-    """Runs that failed as a whole and were tried again in halves."""
-    failed: int = 0
-    """Callers that were given an exception of their run."""
-    rejected: int = 0
-    """Callers turned away because too many waited or the batch was closed."""
-    expired: int = 0
-    """Callers whose deadline passed."""
-    abandoned: int = 0
-    """Callers that were cancelled before they had an answer."""
-    sizes: Histogram = field(default_factory=Histogram)
-    """Asks a run."""
-    waits: Histogram = field(default_factory=_durations)
-    """Seconds from an ask to the start of its run."""
-    run_times: Histogram = field(default_factory=_durations)
-    """Seconds a run took."""
 
 
 class Lanes:
@@ -190,7 +135,7 @@ class Batch(Generic[Ask, Answer]):
         entry = self._waiting.get(ask) if self._share_equal else None
         if self._closed or (entry is None and len(self._waiting) >= self.max_waiting):
             self.measures.rejected += 1
-            raise self._refusal()
+            raise Unavailable() if self._closed else Overloaded()
         loop = asyncio.get_running_loop()
         if entry is None:
             entry = _Entry(self, ask)
@@ -198,7 +143,7 @@ class Batch(Generic[Ask, Answer]):
         else:
             self.measures.shared += 1
         self.measures.asks += 1
-        caller = _Caller[Answer](loop=loop)
+        caller: _Caller[Answer] = _Caller(loop=loop)
         caller.entry = entry
         caller.since = loop.time()
         entry.callers.append(caller)
@@ -218,17 +163,11 @@ class Batch(Generic[Ask, Answer]):
     async def drain(self) -> None:
         """Return when nothing waits or runs. Close first, or callers may go on asking."""
         while self._waiting or self._running:
-            drained = asyncio.get_running_loop().create_future()
-            self._drained.append(drained)
-            await drained
+            self._drained.append(asyncio.get_running_loop().create_future())
+            await self._drained[-1]
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-
-    def _refusal(self) -> Overloaded:
-        if self._closed:
-            return Unavailable(f"The batch {self.name} is closed.")
-        return Overloaded(f"{self.max_waiting} asks wait for the batch {self.name} already.")
 
     def _claim(self) -> None:
         """Get in line for a lane if there is a reason to."""
@@ -263,15 +202,14 @@ class Batch(Generic[Ask, Answer]):
         """Run the asks, in ever smaller halves where that fails, and tell the callers."""
         time, measures = asyncio.get_running_loop().time, self.measures
         begun = time()
-        for entry in entries:
-            measures.waits.add(begun - entry.callers[0].since)
+        measures.waits.add([begun - entry.callers[0].since for entry in entries])
         if (order := self._order) is not None:
             entries = sorted(entries, key=lambda entry: order(entry.ask))
         parts = [entries]
         while parts:
             part = parts.pop()
             measures.runs += 1
-            measures.sizes.add(len(part))
+            measures.sizes.add((len(part),))
             begun = time()
             try:
                 outcomes = await self._run([entry.ask for entry in part])
@@ -285,7 +223,7 @@ class Batch(Generic[Ask, Answer]):
             else:
                 self._answer(part, outcomes)
             finally:
-                measures.run_times.add(time() - begun)
+                measures.run_times.add((time() - begun,))
 
     def _answer(
         self, entries: "list[_Entry[Ask, Answer]]", outcomes: Sequence[Answer | Exception]
@@ -293,8 +231,7 @@ class Batch(Generic[Ask, Answer]):
         if len(outcomes) != len(entries):
             # Not run again in halves: writes with a wrong number of outcomes may be committed.
             wrong = f"{len(entries)} asks got {len(outcomes)} outcomes in the batch {self.name}"
-            self._fail(entries, RuntimeError(wrong))
-            return
+            outcomes = [RuntimeError(wrong)] * len(entries)
         for entry, outcome in zip(entries, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self._fail((entry,), outcome)
@@ -304,21 +241,19 @@ class Batch(Generic[Ask, Answer]):
                     caller.set_result(outcome)
             entry.callers.clear()  # ends the circle of references, so that no collector has to
 
-    def _fail(self, entries: "Iterable[_Entry[Ask, Answer]]", error: Exception) -> None:
-        own = error
+    def _fail(self, entries: "Sequence[_Entry[Ask, Answer]]", error: Exception) -> None:
         for entry in entries:
             for caller in entry.callers:
                 if not caller.done():
-                    caller.fail(own)
+                    caller.fail(_copy_of(error))
                     self.measures.failed += 1
-                    own = _twin(error)
             entry.callers.clear()
 
     def _end(self, run: asyncio.Task[None]) -> None:
         """Hand the lane on when a run is over, in whatever way that came about."""
         entries = self._running.pop(run)
         if run.cancelled():
-            self._fail(entries, Unavailable(f"A run of the batch {self.name} was stopped."))
+            self._fail(entries, Unavailable())
         elif (error := run.exception()) is not None:
             # What `splits`, `order` or a strange outcome raised: nobody may be left waiting.
             cause = error if isinstance(error, Exception) else RuntimeError(repr(error))
@@ -401,15 +336,20 @@ class _Caller(asyncio.Future[Answer]):
         self.exception()
 
 
-def _twin(error: Exception) -> Exception:
-    """Copy an exception for another task: raising writes its traceback and context into it."""
+def _copy_of(error: Exception) -> Exception:
+    """Copy an exception for one caller, because raising it writes into it.
+
+    Its traceback and context would grow with every task that raises it, and a log would show one
+    request in another's error. `copy` alone would call `__init__`, whose parameters may differ
+    from `args`; the interpreter's own exceptions need just that.
+    """
     kind = type(error)
     try:
-        twin: Exception = kind.__new__(kind, *error.args)
-    except TypeError:  # a `__new__` of its own that wants something else
+        own = copy(error) if kind.__module__ == "builtins" else kind.__new__(kind, *error.args)
+    except TypeError:  # a `__new__` that wants something else
         return error
-    twin.__dict__.update(error.__dict__)
-    twin.__cause__ = error.__cause__
-    twin.__context__ = error.__context__
-    twin.__suppress_context__ = error.__suppress_context__
-    return twin.with_traceback(error.__traceback__)
+    own.__dict__.update(error.__dict__)
+    own.__cause__ = error.__cause__
+    own.__context__ = error.__context__
+    own.__suppress_context__ = error.__suppress_context__
+    return own.with_traceback(error.__traceback__)
