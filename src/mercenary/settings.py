@@ -1,0 +1,270 @@
+"""Every setting, typed and read once.
+
+Call `get()` where a process needs its settings and `load()` where it matters where each came from
+(`mercenary settings`, `mercenary up`). The environment wins over `mercenary.toml`, which wins over
+the defaults below. The environment's name is `MERCENARY_` and the field's name in capitals; the
+performance guide's own names (`SQLALCHEMY_DATABASE_URI` …) come without the prefix.
+"""
+
+import difflib
+import functools
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+PREFIX: Final = "MERCENARY_"
+FILE: Final = Path("mercenary.toml")
+# Known to everybody who can read this, so that development needs no set-up; production refuses it.
+DEVELOPMENT_SECRET: Final = "mercenary-development-secret-known-to-everybody"  # noqa: S105
+SECRET_LENGTH: Final = 32
+# The guide's own names, which come without the prefix.
+GUIDE_NAMES: Final = {
+    "sqlalchemy_database_uri": "SQLALCHEMY_DATABASE_URI",
+    "sqlalchemy_engine_options": "SQLALCHEMY_ENGINE_OPTIONS",
+    "cache_config": "CACHE_CONFIG",
+    "celery_broker_url": "CELERY_BROKER_URL",
+}
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+WholeSeconds = Annotated[int, Meta(ge=1, le=31_536_000)]
+Text = Annotated[str, Meta(min_length=1, max_length=4096)]
+DatabaseURI = Annotated[str, Meta(pattern=r"^postgres(ql)?(\+asyncpg)?://")]
+RedisURL = Annotated[str, Meta(pattern=r"^(rediss?|valkeys?|unix)://")]
+BrokerURL = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+]*://")]
+
+
+class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The pool of one worker: connections, and seconds."""
+
+    pool_size: Annotated[int, Meta(ge=1, le=1000)] = 20
+    max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 10
+    pool_timeout: Seconds = 30.0
+    pool_recycle: Annotated[int, Meta(ge=-1)] = 1800
+
+
+class CacheSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="upper"):
+    """One cache in the guide's terms, with the names in capitals outside. The timeout is seconds."""
+
+    cache_type: Literal["RedisCache"] = "RedisCache"
+    cache_redis_url: RedisURL = "redis://localhost:6379/0"
+    cache_default_timeout: WholeSeconds = 300
+
+
+class SessionSection(CacheSection, frozen=True, forbid_unknown_fields=True, rename="upper"):
+    """The cache of sessions: a database of its own, and a day."""
+
+    cache_redis_url: RedisURL = "redis://localhost:6379/1"
+    cache_default_timeout: WholeSeconds = 86_400
+
+
+class CacheConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where Valkey is. `Loaded.sources["cache_config"]` tells whether anybody said so."""
+
+    default: CacheSection = CacheSection()
+    session: SessionSection = SessionSection()
+
+
+def cores() -> int:
+    """How many cores this process may use, at least one."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective settings. Times are seconds, sizes bytes, unless the name says otherwise."""
+
+    environment: Literal["development", "production"] = "development"
+    # Token and cursor keys are derived from it.
+    secret_key: Text = DEVELOPMENT_SECRET
+
+    # None: `mercenary up` starts servers of its own.
+    sqlalchemy_database_uri: DatabaseURI | None = None
+    sqlalchemy_engine_options: EngineOptions = EngineOptions()
+    cache_config: CacheConfig = CacheConfig()
+    celery_broker_url: BrokerURL | None = None
+
+    host: Text = "127.0.0.1"
+    port: Port = 8000
+    workers: Annotated[int, Meta(ge=1, le=512)] = msgspec.field(default_factory=cores)
+    data: Path = Path(".mercenary")
+    drain_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    statement_timeout: Seconds = 5.0
+    lock_timeout: Seconds = 2.0
+    request_deadline: Seconds = 10.0
+    # Connections of a worker that carry its batches: the design's figures come from two to four.
+    batch_lanes: Annotated[int, Meta(ge=1, le=64)] = 4
+    batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 256
+    batch_waiting: Count = 4096
+
+    access_token_seconds: WholeSeconds = 900
+    refresh_token_seconds: WholeSeconds = 2_592_000
+    token_issuer: Text = "mercenary"  # noqa: S105
+    token_audience: Text = "mercenary-api"  # noqa: S105
+    # OWASP's minimum for argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane.
+    argon2_memory_kib: Annotated[int, Meta(ge=8, le=4_194_304)] = 19_456
+    argon2_time_cost: Annotated[int, Meta(ge=1, le=1000)] = 2
+    argon2_parallelism: Annotated[int, Meta(ge=1, le=64)] = 1
+    password_hashes_at_once: Annotated[int, Meta(ge=1, le=256)] = 2
+    password_hashes_waiting: Count = 64
+
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576
+    max_json_depth: Annotated[int, Meta(ge=1, le=512)] = 32
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The settings and, by field, where each came from: default, the file, or a variable."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+class SettingsError(Exception):
+    """The settings can't be used. `lines` names every fault at once, each with its source."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = tuple(lines)
+
+
+FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
+
+
+def variable(name: str) -> str:
+    """The environment's name of a field."""
+    return GUIDE_NAMES.get(name, PREFIX + name.upper())
+
+
+def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> Loaded:
+    """Read the settings from the environment and from `file`, by default mercenary.toml here.
+
+    Raises `SettingsError` when a value is out of its bounds, a name is unknown, the file can't be
+    read, or production lacks a secret of its own.
+    """
+    environ = os.environ if environ is None else environ
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(FIELDS, "default")
+    given = [*_from_file(file, faults), *_from_environment(environ, faults)]
+    for name, value, source in given:
+        try:
+            values[name] = msgspec.convert(
+                value, FIELDS[name].type, strict=False, dec_hook=_decode_path
+            )
+        except msgspec.ValidationError as error:
+            faults.append(f"{source} is {masked(name, value)}: {_plain(error)}")
+        else:
+            sources[name] = source
+    settings = Settings(**values)
+    faults.extend(_unsafe(settings))
+    if faults:
+        raise SettingsError(faults)
+    return Loaded(settings, sources)
+
+
+@functools.cache
+def get() -> Settings:
+    """This process's settings, read on the first call."""
+    return load().settings
+
+
+def masked(name: str, value: object) -> str:
+    """A value as people may see it: no secret, and no password inside an address."""
+    if name == "secret_key":
+        return "(the development default)" if value == DEVELOPMENT_SECRET else "********"
+    if value is None:
+        return "(none)"
+    if isinstance(value, msgspec.Struct | dict | list | tuple):
+        text = msgspec.json.encode(value).decode()
+    else:
+        text = str(value)
+    # Greedy up to the last @, because people forget to escape one inside a password.
+    text = re.sub(r'(\w://[^:@/\s"]*):[^\s"]*@', r"\1:********@", text)
+    return re.sub(r'([?&](?:password|sslpassword)=)[^&\s"]*', r"\1********", text)
+
+
+def _from_file(file: Path | None, faults: list[str]) -> list[tuple[str, Any, str]]:
+    path = FILE if file is None else file
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if file is not None:
+            faults.append(f"{path} is not there")
+        return []
+    except OSError as error:
+        faults.append(f"{path} can't be read: {error.strerror}")
+        return []
+    except ValueError as error:  # malformed TOML, or not UTF-8
+        faults.append(f"{path} is not valid TOML: {error}")
+        return []
+    given = []
+    for name, value in table.items():
+        if name in FIELDS:
+            given.append((name, value, f"{path.name} {name}"))
+        else:
+            faults.append(f"{path.name} {name} is not a setting{_nearest(name, list(FIELDS))}")
+    return given
+
+
+def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[tuple[str, Any, str]]:
+    names = {variable(name): name for name in FIELDS}
+    given: list[tuple[str, Any, str]] = []
+    for key in sorted(environ):
+        name = names.get(key)
+        if name is None:
+            if key.startswith(PREFIX):
+                faults.append(f"{key} is not a setting{_nearest(key, list(names))}")
+            continue
+        value: Any = environ[key]
+        if name in ("sqlalchemy_engine_options", "cache_config"):
+            try:
+                value = msgspec.json.decode(value)
+            except msgspec.DecodeError as error:
+                faults.append(f"{key} is not valid JSON: {error}")
+                continue
+        given.append((name, value, f"environment {key}" if key.startswith(PREFIX) else key))
+    return given
+
+
+def _unsafe(settings: Settings) -> list[str]:
+    if settings.environment != "production":
+        return []
+    secret = settings.secret_key
+    if secret == DEVELOPMENT_SECRET:
+        fault = "is missing or the default"
+    elif len(secret) < SECRET_LENGTH:
+        fault = f"is shorter than {SECRET_LENGTH} characters"
+    else:
+        return []
+    return [
+        f"MERCENARY_SECRET_KEY {fault}, and production needs one of its own: "
+        'python -c "import secrets; print(secrets.token_urlsafe(48))" makes one'
+    ]
+
+
+def _decode_path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str) and value and "\0" not in value:
+        return Path(value).expanduser()
+    raise ValueError("Expected the path of a folder")
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    text = str(error).replace(" - at `$.", " at `").removesuffix(" - at `$`")
+    return text[0].lower() + text[1:]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
