@@ -10,7 +10,7 @@ cheaper with every caller:
 
 The words: an *ask* is what one caller wants, a *run* is one call of the function that serves many
 asks, an *outcome* is an ask's answer or the exception that it alone fails with, and a *lane* is
-the right to have one run under way. A batch belongs to one event loop and knows no database.
+the right to have one run under way. A batch belongs to one event loop, and knows no database.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
 SWEEPS_PER_DEADLINE = 20
-"""How often a deadline is looked at: a caller hears of it at most a twentieth too late."""
+"""A caller hears of its deadline at most a twentieth of it too late."""
 
 
 class Lanes:
     """The bound on runs under way at once, shared by all batches that use one resource.
 
-    Batches that find no lane free queue, each with one place at a time: a batch with much to do
-    gets behind the others again after each run, and so nobody is starved.
+    Batches that find none free queue, each with one place at a time: one with much to do gets
+    behind the others again after each run, so nobody is starved.
     """
 
     def __init__(self, count: int) -> None:
@@ -230,8 +230,8 @@ class Batch(Generic[Ask, Answer]):
     ) -> None:
         if len(outcomes) != len(entries):
             # Not run again in halves: writes with a wrong number of outcomes may be committed.
-            wrong = f"{len(entries)} asks got {len(outcomes)} outcomes in the batch {self.name}"
-            outcomes = [RuntimeError(wrong)] * len(entries)
+            wrong = RuntimeError(f"{self.name}: {len(outcomes)} outcomes of {len(entries)} asks")
+            outcomes = [wrong] * len(entries)
         for entry, outcome in zip(entries, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self._fail((entry,), outcome)
@@ -250,14 +250,13 @@ class Batch(Generic[Ask, Answer]):
             entry.callers.clear()
 
     def _end(self, run: asyncio.Task[None]) -> None:
-        """Hand the lane on when a run is over, in whatever way that came about."""
+        """Hand the lane on, however the run came to its end."""
         entries = self._running.pop(run)
         if run.cancelled():
             self._fail(entries, Unavailable())
         elif (error := run.exception()) is not None:
             # What `splits`, `order` or a strange outcome raised: nobody may be left waiting.
-            cause = error if isinstance(error, Exception) else RuntimeError(repr(error))
-            self._fail(entries, cause)
+            self._fail(entries, error if isinstance(error, Exception) else Unavailable())
         self._lanes.leave()
         self._claim()
         self._tell_if_drained()
@@ -295,9 +294,8 @@ class Batch(Generic[Ask, Answer]):
         # Those who wait stand in the order in which they came, so most sweeps look at one.
         waiting = takewhile(lambda entry: entry.callers[0].since <= limit, self._waiting.values())
         for entry in chain(waiting, *self._running.values()):
-            for caller in takewhile(lambda caller: caller.since <= limit, entry.callers):
-                if not caller.done():
-                    yield caller
+            late = takewhile(lambda caller: caller.since <= limit, entry.callers)
+            yield from (caller for caller in late if not caller.done())
 
 
 class _Entry(Generic[Ask, Answer]):
@@ -315,8 +313,7 @@ class _Entry(Generic[Ask, Answer]):
 class _Caller(asyncio.Future[Answer]):
     """One caller's claim to an answer, made at `since` on the loop's clock.
 
-    A future that tells when it is cancelled: a callback on each would cost every caller a turn
-    of the loop for what few need.
+    It tells when it is cancelled; a callback would cost those who aren't.
     """
 
     __slots__ = ("entry", "since")
@@ -339,9 +336,8 @@ class _Caller(asyncio.Future[Answer]):
 def _copy_of(error: Exception) -> Exception:
     """Copy an exception for one caller, because raising it writes into it.
 
-    Its traceback and context would grow with every task that raises it, and a log would show one
-    request in another's error. `copy` alone would call `__init__`, whose parameters may differ
-    from `args`; the interpreter's own exceptions need just that.
+    Callers that shared one would find each other's frames in its traceback. `copy` calls
+    `__init__`, whose parameters may differ from `args`; only built-in exceptions need that.
     """
     kind = type(error)
     try:
@@ -349,7 +345,6 @@ def _copy_of(error: Exception) -> Exception:
     except TypeError:  # a `__new__` that wants something else
         return error
     own.__dict__.update(error.__dict__)
-    own.__cause__ = error.__cause__
-    own.__context__ = error.__context__
+    own.__cause__, own.__context__ = error.__cause__, error.__context__
     own.__suppress_context__ = error.__suppress_context__
     return own.with_traceback(error.__traceback__)
