@@ -1,0 +1,1 @@
+"""Skills: what freelancers can do and projects need; a short list that admins keep."""

@@ -1,0 +1,38 @@
+"""Skills: what may be asked, by whom, at what price."""
+
+from mercenary.errors import Conflict, NotFound
+from mercenary.http.access import anyone, role
+from mercenary.http.endpoint import STANDARD, Created, Page, endpoint, shared
+from mercenary.skills import service
+from mercenary.skills.schemas import NewSkill, Skill, SkillId, SkillQuery
+
+
+@endpoint("GET", "/skills", access=anyone, cache=shared(tag="skills"))
+async def list_skills(query: SkillQuery) -> Page[Skill]:
+    """List skills by name.
+
+    With `q`, those whose names begin so come first, and then those with names like it.
+    """
+    return await service.list_skills(query)
+
+
+@endpoint(
+    "GET", "/skills/{id}", access=anyone, cache=shared(tag="skill:{id}"), problems=(NotFound,)
+)
+async def show_skill(id: SkillId) -> Skill:
+    """Show a skill."""
+    return await service.existing_skill(id)
+
+
+@endpoint(
+    "POST",
+    "/skills",
+    access=role("admin"),
+    rate=STANDARD,
+    idempotent=True,
+    problems=(Conflict,),
+)
+async def create_skill(body: NewSkill) -> Created[Skill]:
+    """Add a skill. White space around and between its words is made single spaces."""
+    skill = await service.add_skill(body)
+    return Created(skill, f"/skills/{skill.id}")

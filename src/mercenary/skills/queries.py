@@ -1,0 +1,105 @@
+"""All that the database is asked about skills. Every function takes many and returns many."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Float,
+    Row,
+    Text,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.engine import current
+from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.http.wire import rfc3339
+from mercenary.skills.schemas import Skill, SkillId
+from mercenary.skills.tables import skill_ids, skills
+
+_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    skills.c.id,
+    skills.c.name,
+    skills.c.created_at,
+    skills.c.updated_at,
+    skills.c.version,
+)
+_IDS = func.any(array_of("ids", BigInteger()))
+_BY_ID = select(*_COLUMNS).where(skills.c.id == _IDS)
+_KNOWN = select(skills.c.id).where(skills.c.id == _IDS)
+
+
+def _skill(row: Row[Any]) -> Skill:
+    return Skill(row.id, row.name, rfc3339(row.created_at), rfc3339(row.updated_at), row.version)
+
+
+async def select_skills(db: AsyncConnection, ids: Sequence[SkillId]) -> Mapping[SkillId, Skill]:
+    """Skills by id."""
+    rows = await db.execute(_BY_ID, {"ids": ids})
+    return {row.id: _skill(row) for row in rows}
+
+
+async def select_known_ids(db: AsyncConnection, ids: Collection[int]) -> set[int]:
+    """Those of the ids that are skills'."""
+    return set((await db.execute(_KNOWN, {"ids": list(ids)})).scalars())
+
+
+_NEW = rows_of("new", id=BigInteger(), name=Text())
+_INSERT = (
+    insert(skills)
+    .from_select(list(_NEW.c.keys()), select(*_NEW.c))
+    .on_conflict_do_nothing(index_elements=[func.lower(skills.c.name)])
+    .returning(*_COLUMNS)
+)
+
+
+async def insert_skills(
+    tx: AsyncConnection, names: Mapping[SkillId, str]
+) -> Mapping[SkillId, Skill]:
+    """Insert skills; of names that are equal regardless of case just the first gets in.
+
+    The database judges what is equal, by the rules of its own lower().
+    """
+    rows = await tx.execute(_INSERT, columns_of("new", _NEW.c.keys(), names.items()))
+    return {row.id: _skill(row) for row in rows}
+
+
+async def take_ids(tx: AsyncConnection, count: int) -> list[SkillId]:
+    """Ids for skills about to be inserted."""
+    return [SkillId(number) for number in await current().ids.take(tx, skill_ids, count)]
+
+
+def _begins_with(words: ColumnElement[str]) -> ColumnElement[bool]:
+    return func.starts_with(func.lower(skills.c.name), func.lower(words))
+
+
+def _resembles(words: ColumnElement[str]) -> ColumnElement[bool]:
+    # At least 0.3 alike: the default of pg_trgm.similarity_threshold.
+    return or_(_begins_with(words), skills.c.name.bool_op("%")(words))
+
+
+def _rank(words: ColumnElement[str]) -> ColumnElement[float]:
+    # A similarity is at most 1, so every name that begins so comes before all that don't.
+    bonus = case((_begins_with(words), literal_column("2")), else_=literal_column("0"))
+    return bonus + func.similarity(skills.c.name, words, type_=Float())
+
+
+select_skill_pages = PageQuery(
+    "select_skill_pages",
+    columns=_COLUMNS,
+    key=skills.c.id,
+    filters={"q": Filter(Text(), _resembles)},
+    sorts={
+        "name": SortKey(lambda _: func.lower(skills.c.name), Text(), str),
+        "-rank": SortKey(lambda asked: _rank(asked["q"]), Float(), float, descending=True),
+    },
+    build=_skill,
+)
