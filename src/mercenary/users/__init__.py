@@ -1,0 +1,1 @@
+"""Users: the profiles of clients, freelancers and admins, and what freelancers can do."""

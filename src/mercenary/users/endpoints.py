@@ -1,0 +1,37 @@
+"""Users: what may be asked, by whom, at what price."""
+
+from mercenary.errors import NotFound
+from mercenary.http.access import Caller, UserId, anyone, role, signed_in
+from mercenary.http.endpoint import Page, endpoint, shared
+from mercenary.users import service
+from mercenary.users.schemas import SkillLevels, User, UserPatch, UserQuery
+
+
+@endpoint("GET", "/users", access=anyone, cache=shared(tag="users"))
+async def list_users(caller: Caller, query: UserQuery) -> Page[User]:
+    """List users. Deactivated ones and e-mail addresses are for admins only."""
+    return await service.list_users(caller, query)
+
+
+@endpoint("GET", "/users/me", access=signed_in, problems=(NotFound,))
+async def show_own_user(caller: Caller) -> User:
+    """Show the own profile, e-mail address included."""
+    return await service.own_user(caller.user_id)
+
+
+@endpoint("GET", "/users/{id}", access=anyone, cache=shared(tag="user:{id}"), problems=(NotFound,))
+async def show_user(caller: Caller, id: UserId) -> User:
+    """Show a user. One who is deactivated is found by admins only."""
+    return await service.visible_user(caller, id)
+
+
+@endpoint("PATCH", "/users/me", access=signed_in, problems=(NotFound,))
+async def change_own_user(caller: Caller, body: UserPatch) -> User:
+    """Change the own profile. A field that is left out stays; null empties a rate or a country."""
+    return await service.change_user(service.Change(caller.user_id, patch=body))
+
+
+@endpoint("PUT", "/users/me/skills", access=role("freelancer"), problems=(NotFound,))
+async def replace_own_skills(caller: Caller, body: SkillLevels) -> User:
+    """Replace all the own skills; an empty list takes them away."""
+    return await service.change_user(service.Change(caller.user_id, skills=tuple(body)))

@@ -1,0 +1,241 @@
+"""All that the database is asked about users. Every function takes many and returns many."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Integer,
+    Numeric,
+    Row,
+    SmallInteger,
+    Text,
+    cast,
+    delete,
+    false,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, array
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.engine import current
+from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.http.access import UserId
+from mercenary.http.wire import rfc3339
+from mercenary.users.schemas import Account, SkillLevel, User
+from mercenary.users.tables import user_ids, user_skills, users
+
+# Pairs of skill and level: an array of two dimensions, which one subquery reads.
+_skills = func.array(
+    select(array([user_skills.c.skill_id, cast(user_skills.c.level, BigInteger)]))
+    .where(user_skills.c.user_id == users.c.id)
+    .order_by(user_skills.c.skill_id)
+    .scalar_subquery(),
+    type_=ARRAY(BigInteger, dimensions=2),
+).label("skills")
+
+_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    users.c.id,
+    users.c.name,
+    users.c.role,
+    users.c.headline,
+    users.c.bio,
+    _skills,
+    users.c.hourly_rate,
+    users.c.currency,
+    users.c.country,
+    users.c.created_at,
+    users.c.updated_at,
+    users.c.version,
+    users.c.email,
+    users.c.is_active,
+)
+_AMONG = users.c.id == func.any(array_of("ids", BigInteger()))
+_BY_ID = select(*_COLUMNS).where(_AMONG)
+_ACCOUNTS = select(users.c.id, users.c.role, users.c.is_active, users.c.email).where(_AMONG)
+_LOCK = select(users.c.id).where(_AMONG).order_by(users.c.id).with_for_update()
+
+
+def _user(row: Row[Any]) -> User:
+    return User(
+        row.id,
+        row.name,
+        row.role,
+        row.headline,
+        row.bio,
+        [SkillLevel(skill_id, level) for skill_id, level in row.skills],
+        row.hourly_rate,
+        row.currency,
+        row.country,
+        rfc3339(row.created_at),
+        rfc3339(row.updated_at),
+        row.version,
+        row.email,
+        row.is_active,
+    )
+
+
+async def select_users(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, User]:
+    """Users by id, active or not, with what only they and admins may see."""
+    rows = await db.execute(_BY_ID, {"ids": ids})
+    return {row.id: _user(row) for row in rows}
+
+
+async def select_accounts(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, Account]:
+    """Accounts by id, active or not."""
+    rows = await db.execute(_ACCOUNTS, {"ids": ids})
+    return {row.id: Account(row.id, row.role, row.is_active, row.email) for row in rows}
+
+
+async def lock_users(tx: AsyncConnection, ids: Collection[UserId]) -> dict[UserId, User]:
+    """Users by id, held by this transaction; rows are locked in the order of their ids.
+
+    Locked first and read after: a read that waits for a lock would see the row anew, and its
+    skills as they were before.
+    """
+    await tx.execute(_LOCK, {"ids": sorted(set(ids))})
+    return dict(await select_users(tx, list(set(ids))))
+
+
+_NEW = rows_of(
+    "new", id=BigInteger(), email=Text(), name=Text(), role=Text(), currency=Text(), country=Text()
+)
+_INSERT = (
+    insert(users).from_select(list(_NEW.c.keys()), select(*_NEW.c)).returning(users.c.created_at)
+)
+
+
+async def insert_users(tx: AsyncConnection, new: Sequence[User]) -> Sequence[User]:
+    """Insert users with ids of theirs and an empty profile; the times come back filled in."""
+    names = list(_NEW.c.keys())
+    rows = [[getattr(user, name) for name in names] for user in new]
+    inserted = await tx.execute(_INSERT, columns_of("new", names, rows))
+    # Every row of one statement gets the same now(), so any row's will do.
+    time = rfc3339(inserted.scalars().all()[0])
+    return [replace(user, created_at=time, updated_at=time) for user in new]
+
+
+async def take_ids(tx: AsyncConnection, count: int) -> list[UserId]:
+    """Ids for users about to be inserted."""
+    return [UserId(number) for number in await current().ids.take(tx, user_ids, count)]
+
+
+_CHANGED = rows_of(
+    "changed",
+    id=BigInteger(),
+    name=Text(),
+    headline=Text(),
+    bio=Text(),
+    hourly_rate=Numeric(12, 2),
+    currency=Text(),
+    country=Text(),
+    version=Integer(),
+)
+_UPDATE = (
+    update(users)
+    .values({column.name: column for column in _CHANGED.c if column.name != "id"})
+    .values(updated_at=func.now())
+    .where(users.c.id == _CHANGED.c.id)
+    .returning(users.c.updated_at)
+)
+
+
+async def update_users(tx: AsyncConnection, changed: Sequence[User]) -> str:
+    """Store users that this transaction holds; returns when they were updated."""
+    names = list(_CHANGED.c.keys())
+    rows = [[getattr(user, name) for name in names] for user in changed]
+    stored = await tx.execute(_UPDATE, columns_of("changed", names, rows))
+    return rfc3339(stored.scalars().all()[0])
+
+
+_WANTED = rows_of("wanted", user_id=BigInteger(), skill_id=BigInteger(), level=SmallInteger())
+_INSERT_SKILLS = insert(user_skills).from_select(list(_WANTED.c.keys()), select(*_WANTED.c))
+_DELETE_SKILLS = delete(user_skills).where(
+    user_skills.c.user_id == func.any(array_of("ids", BigInteger()))
+)
+
+
+async def replace_skills(
+    tx: AsyncConnection, wanted: Mapping[UserId, Sequence[SkillLevel]]
+) -> None:
+    """Take the users' skills away and give them others."""
+    if not wanted:
+        return
+    await tx.execute(_DELETE_SKILLS, {"ids": list(wanted)})
+    rows = [
+        (user_id, skill.skill_id, skill.level)
+        for user_id, skills in wanted.items()
+        for skill in skills
+    ]
+    if rows:
+        await tx.execute(_INSERT_SKILLS, columns_of("wanted", _WANTED.c.keys(), rows))
+
+
+_DEACTIVATE = (
+    update(users)
+    .values(
+        is_active=false(),
+        deactivated_at=func.now(),
+        updated_at=func.now(),
+        version=users.c.version + 1,
+    )
+    .where(_AMONG, users.c.is_active == true())
+)
+
+
+async def deactivate_users(tx: AsyncConnection, ids: Collection[UserId]) -> None:
+    """Deactivate users that are active; rows are locked in the order of their ids."""
+    await tx.execute(_LOCK, {"ids": sorted(set(ids))})
+    await tx.execute(_DEACTIVATE, {"ids": list(ids)})
+
+
+def _has_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
+    return (
+        select(user_skills.c.user_id)
+        .where(user_skills.c.user_id == users.c.id, user_skills.c.skill_id == skill_id)
+        .exists()
+    )
+
+
+def _matches(words: ColumnElement[str]) -> ColumnElement[bool]:
+    return users.c.search.bool_op("@@")(func.websearch_to_tsquery("english", words))
+
+
+_created = SortKey(lambda _: users.c.created_at, DateTime(timezone=True), datetime)
+
+select_user_pages = PageQuery(
+    "select_user_pages",
+    columns=_COLUMNS,
+    key=users.c.id,
+    filters={
+        "active": Filter(None, lambda _: users.c.is_active == true()),
+        "role": Filter(Text(), lambda role: users.c.role == role),
+        "skill": Filter(BigInteger(), _has_skill),
+        "country": Filter(Text(), lambda country: users.c.country == country),
+        "q": Filter(Text(), _matches),
+    },
+    sorts={
+        "created_at": _created,
+        "-created_at": replace(_created, descending=True),
+        "name": SortKey(lambda _: users.c.name, Text(), str),
+        # As the index has it: a row comparison finds no NULL, and nobody works for 0.
+        "-hourly_rate": SortKey(
+            lambda _: func.coalesce(users.c.hourly_rate, literal_column("0")),
+            Numeric(12, 2),
+            Decimal,
+            descending=True,
+        ),
+    },
+    build=_user,
+)

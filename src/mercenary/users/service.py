@@ -1,0 +1,168 @@
+"""The rules of users: what others see of them, and what they may change."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import asdict, replace
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.db.batches import read_batch, write_batch
+from mercenary.errors import Fault, Invalid, NotFound, ProblemError
+from mercenary.http.access import Caller, Role, UserId
+from mercenary.http.endpoint import Page
+from mercenary.http.lists import read_page
+from mercenary.skills import service as skills
+from mercenary.users import queries
+from mercenary.users.schemas import SkillLevel, User, UserPatch, UserQuery
+
+DEFAULT_CURRENCY = "USD"
+
+find_user = read_batch(queries.select_users)
+find_account = read_batch(queries.select_accounts)
+find_user_page = read_batch(queries.select_user_pages, max_size=32)
+take_ids = queries.take_ids
+
+
+class NewUser(msgspec.Struct, frozen=True):
+    """Somebody who registers, with an id that was taken before."""
+
+    id: UserId
+    email: str
+    name: str
+    role: Role
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A user's ask to change the own profile: some fields, or all the skills where given."""
+
+    id: UserId
+    patch: UserPatch = UserPatch()
+    skills: tuple[SkillLevel, ...] | None = None
+
+
+async def visible_user(caller: Caller, id: UserId) -> User:
+    """The user as the caller may see them.
+
+    Raises:
+        NotFound: there is none, or they are deactivated and the caller is no admin.
+    """
+    user = await find_user(id)
+    if user is None or not (user.is_active or caller.is_admin):
+        raise NotFound("user", id)
+    return user if caller.is_admin else _public(user)
+
+
+async def own_user(id: UserId) -> User:
+    """The user with all that only they and admins may see.
+
+    Raises:
+        NotFound: the account was deactivated or erased meanwhile.
+    """
+    user = await find_user(id)
+    if user is None or not user.is_active:
+        raise NotFound("user", id)
+    return user
+
+
+async def list_users(caller: Caller, query: UserQuery) -> Page[User]:
+    """A page of users; admins see the deactivated ones too, and everybody's e-mail address."""
+    page = await read_page(
+        find_user_page,
+        queries.select_user_pages,
+        parameters=query,
+        sort=query.sort or "-created_at",
+        filters={
+            "active": not caller.is_admin,
+            "role": query.role,
+            "skill": query.skill,
+            "country": query.country,
+            "q": query.q,
+        },
+    )
+    return page if caller.is_admin else Page([*map(_public, page.items)], page.next_cursor)
+
+
+async def add_users(tx: AsyncConnection, new: Sequence[NewUser]) -> Sequence[User]:
+    """Insert users who register; that their addresses are nobody else's is seen to by auth."""
+    return await queries.insert_users(tx, [_user_of(each) for each in new]) if new else []
+
+
+async def deactivate_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
+    """Make users invisible to everybody but admins; those who are already stay as they are."""
+    if ids:
+        await queries.deactivate_users(tx, ids)
+
+
+async def change_users(tx: AsyncConnection, asks: Sequence[Change]) -> Sequence[User | Exception]:
+    """Change users under their locks; the asks about one user follow each other."""
+    wanted = {skill.skill_id for ask in asks for skill in ask.skills or ()}
+    known = await skills.known_ids(tx, wanted)
+    before = await queries.lock_users(tx, [ask.id for ask in asks])
+    held = dict(before)
+    outcomes: list[User | Exception] = []
+    for ask in asks:
+        try:
+            held[ask.id] = _changed(held.get(ask.id), ask, known)
+            outcomes.append(held[ask.id])
+        except ProblemError as problem:
+            outcomes.append(problem)
+    changed = [user for id_, user in held.items() if user != before[id_]]
+    await queries.replace_skills(
+        tx, {user.id: user.skills for user in changed if user.skills != before[user.id].skills}
+    )
+    time = await queries.update_users(tx, changed) if changed else ""
+    return [
+        replace(outcome, updated_at=time) if isinstance(outcome, User) else outcome
+        for outcome in outcomes
+    ]
+
+
+change_user = write_batch(change_users, order=lambda change: change.id)
+
+
+def _public(user: User) -> User:
+    return replace(user, email=None, is_active=None)
+
+
+def _user_of(new: NewUser) -> User:
+    return User(
+        id=new.id,
+        name=new.name,
+        role=new.role,
+        headline="",
+        bio="",
+        skills=[],
+        hourly_rate=None,
+        currency=DEFAULT_CURRENCY,
+        country=None,
+        created_at="",
+        updated_at="",
+        version=1,
+        email=new.email,
+        is_active=True,
+    )
+
+
+def _changed(user: User | None, ask: Change, known: Collection[int]) -> User:
+    if user is None or not user.is_active:
+        raise NotFound("user", ask.id)
+    given = {name: value for name, value in asdict(ask.patch).items() if value is not UNSET}
+    if ask.skills is not None:
+        if faults := _skill_faults(ask.skills, known):
+            raise Invalid(faults)
+        given["skills"] = sorted(ask.skills, key=lambda skill: skill.skill_id)
+    return replace(user, version=user.version + 1, **given)
+
+
+def _skill_faults(wanted: Sequence[SkillLevel], known: Collection[int]) -> list[Fault]:
+    faults = []
+    times: Counter[int] = Counter()
+    for index, skill in enumerate(wanted):
+        times[skill.skill_id] += 1
+        if skill.skill_id not in known:
+            faults.append(Fault(f"/{index}/skill_id", "There is no skill with this id"))
+        elif times[skill.skill_id] > 1:
+            faults.append(Fault(f"/{index}/skill_id", "This skill is named twice"))
+    return faults
