@@ -11,7 +11,10 @@ import msgspec
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing wrong with a request: a JSON pointer (RFC 6901) into the body, or a parameter's name."""
+    """One thing wrong with a request.
+
+    `pointer` is a JSON pointer (RFC 6901) into the body, or `?` and a parameter's name.
+    """
 
     pointer: str
     detail: str
@@ -90,9 +93,7 @@ class MethodNotAllowed(ProblemError):
     title = "This method isn't offered here"
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        super().__init__(
-            f"Use {' or '.join(allowed)}.", headers={"Allow": ", ".join(allowed)}
-        )
+        super().__init__(f"Use {' or '.join(allowed)}.", headers={"Allow": ", ".join(allowed)})
 
 
 class NotAcceptable(ProblemError):

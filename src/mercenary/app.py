@@ -1,0 +1,88 @@
+"""The application: all the wiring on one page.
+
+`create_app` gives a plain ASGI callable that any server runs; `mercenary serve` runs it on granian.
+"""
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mercenary import settings
+from mercenary.auth import endpoints as auth
+from mercenary.auth.service import authenticator
+from mercenary.db import engine
+from mercenary.edge.deadline import Deadline
+from mercenary.edge.dispatch import Dispatch
+from mercenary.edge.identity import Identity
+from mercenary.edge.problems import Problems
+from mercenary.edge.request_id import RequestId
+from mercenary.edge.security_headers import SecurityHeaders
+from mercenary.http.endpoint import Endpoint, declared_in
+from mercenary.http.router import Router
+from mercenary.projects import endpoints as projects
+from mercenary.proposals import endpoints as proposals
+from mercenary.skills import endpoints as skills
+from mercenary.telemetry import logs
+from mercenary.users import endpoints as users
+
+log = structlog.get_logger()
+
+FEATURES = (auth, users, skills, projects, proposals)
+ENDPOINTS: tuple[Endpoint, ...] = tuple(declared_in(FEATURES))
+
+
+class Application:
+    """The edge in its order, and the lifespan that opens and closes what a worker holds."""
+
+    def __init__(self, options: settings.Settings, database_uri: str) -> None:
+        self.settings = options
+        self.database_uri = database_uri
+        self.router = Router(
+            ENDPOINTS, max_body=options.max_body_bytes, max_depth=options.max_json_depth
+        )
+        app: ASGIApp = Dispatch(self.router)
+        app = Identity(app, authenticator().identify)
+        app = Deadline(app, options.request_deadline)
+        app = Problems(app)
+        app = SecurityHeaders(app)
+        self._edge: ASGIApp = RequestId(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or carry the server through start and stop."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self._edge(scope, receive, send)
+
+    async def start(self) -> None:
+        """Open what a worker needs. While the database is away, requests are told so."""
+        engine.use(engine.Database(self.settings, self.database_uri))
+
+    async def stop(self) -> None:
+        """Let the batches finish and give everything back."""
+        database = engine.current()
+        engine.use(None)
+        await database.close()
+        authenticator().close()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app() -> Application:
+    """The application under the process's settings.
+
+    Raises:
+        SettingsError: a setting is wrong, or none names the database.
+    """
+    options = settings.get()
+    logs.configure(options.log_level)
+    if options.sqlalchemy_database_uri is None:
+        raise settings.SettingsError(
+            ["SQLALCHEMY_DATABASE_URI names no database; set it, or start with `mercenary up`."]
+        )
+    return Application(options, options.sqlalchemy_database_uri)

@@ -1,0 +1,281 @@
+"""All that the database is asked about credentials, sessions and refresh tokens."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    Text,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.auth.tables import credentials, refresh_tokens, session_ids, sessions
+from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.engine import current
+from mercenary.http.access import SessionId, UserId
+
+SessionKey = tuple[UserId, SessionId]
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """How an e-mail address proves who it is; the address in lower case."""
+
+    email: str
+    user_id: UserId
+    password_hash: str
+
+
+class StoredToken(msgspec.Struct, frozen=True):
+    """A refresh token as it is kept: by its hash, with the state of its session."""
+
+    user_id: UserId
+    token_hash: bytes
+    session_id: SessionId
+    used: bool
+    alive: bool
+
+
+def _from_now(seconds: ColumnElement[int]) -> ColumnElement[datetime]:
+    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+_BY_EMAIL = select(credentials.c.email, credentials.c.user_id, credentials.c.password_hash).where(
+    credentials.c.email == func.any(array_of("emails", Text()))
+)
+
+
+async def select_credentials(
+    db: AsyncConnection, emails: Sequence[str]
+) -> Mapping[str, Credential]:
+    """Credentials by e-mail address in lower case."""
+    rows = await db.execute(_BY_EMAIL, {"emails": emails})
+    return {row.email: Credential(row.email, row.user_id, row.password_hash) for row in rows}
+
+
+_HOLD_CREDENTIALS = _BY_EMAIL.order_by(credentials.c.email).with_for_update(read=True)
+
+
+async def hold_credentials(tx: AsyncConnection, emails: Sequence[str]) -> Mapping[str, Credential]:
+    """Credentials that nobody changes until this transaction ends."""
+    rows = await tx.execute(_HOLD_CREDENTIALS, {"emails": sorted(set(emails))})
+    return {row.email: Credential(row.email, row.user_id, row.password_hash) for row in rows}
+
+
+_NEW_CREDENTIALS = rows_of("new", email=Text(), user_id=BigInteger(), password_hash=Text())
+_INSERT_CREDENTIALS = (
+    upsert(credentials)
+    .from_select(list(_NEW_CREDENTIALS.c.keys()), select(*_NEW_CREDENTIALS.c))
+    .on_conflict_do_nothing(index_elements=[credentials.c.email])
+    .returning(credentials.c.user_id)
+)
+
+
+async def insert_credentials(tx: AsyncConnection, new: Sequence[Credential]) -> set[UserId]:
+    """Claim e-mail addresses; returns whose claims held, others' addresses were taken already."""
+    # In order, so that two batches that claim the same addresses wait and never deadlock.
+    rows = sorted((each.email, each.user_id, each.password_hash) for each in new)
+    stored = await tx.execute(
+        _INSERT_CREDENTIALS, columns_of("new", _NEW_CREDENTIALS.c.keys(), rows)
+    )
+    return set(stored.scalars())
+
+
+_HASHES = rows_of("changed", email=Text(), old=Text(), password_hash=Text())
+_UPDATE_HASHES = (
+    update(credentials)
+    .values(password_hash=_HASHES.c.password_hash, updated_at=func.now())
+    .where(credentials.c.email == _HASHES.c.email, credentials.c.password_hash == _HASHES.c.old)
+    .returning(credentials.c.email)
+)
+
+
+async def replace_hashes(tx: AsyncConnection, changes: Sequence[tuple[str, str, str]]) -> set[str]:
+    """Replace (e-mail, old hash, new hash); returns the addresses whose old hash was in force."""
+    stored = await tx.execute(
+        _UPDATE_HASHES, columns_of("changed", _HASHES.c.keys(), sorted(changes))
+    )
+    return set(stored.scalars())
+
+
+_ASKED_SESSIONS = rows_of("asked", user_id=BigInteger(), session_id=BigInteger())
+_LIVING = select(sessions.c.user_id, sessions.c.id).join(
+    _ASKED_SESSIONS,
+    and_(
+        sessions.c.user_id == _ASKED_SESSIONS.c.user_id,
+        sessions.c.id == _ASKED_SESSIONS.c.session_id,
+    ),
+)
+_LIVING = _LIVING.where(sessions.c.ended_at.is_(None), sessions.c.expires_at > func.now())
+
+
+async def select_living_sessions(
+    db: AsyncConnection, keys: Sequence[SessionKey]
+) -> Mapping[SessionKey, bool]:
+    """Which of these sessions have neither ended nor expired."""
+    rows = await db.execute(_LIVING, columns_of("asked", _ASKED_SESSIONS.c.keys(), keys))
+    return {(row.user_id, row.id): True for row in rows}
+
+
+_NEW_SESSIONS = rows_of("new", user_id=BigInteger(), id=BigInteger(), seconds=Integer())
+_INSERT_SESSIONS = insert(sessions).from_select(
+    ["user_id", "id", "expires_at"],
+    select(
+        _NEW_SESSIONS.c.user_id,
+        _NEW_SESSIONS.c.id,
+        _from_now(_NEW_SESSIONS.c.seconds),
+    ),
+)
+
+
+async def insert_sessions(
+    tx: AsyncConnection, user_ids: Sequence[UserId], seconds: int
+) -> list[SessionId]:
+    """Open a session for each user, to expire in `seconds`; the ids in the users' order."""
+    ids = [SessionId(id) for id in await current().ids.take(tx, session_ids, len(user_ids))]
+    rows = [(user_id, id, seconds) for user_id, id in zip(user_ids, ids, strict=True)]
+    await tx.execute(_INSERT_SESSIONS, columns_of("new", _NEW_SESSIONS.c.keys(), rows))
+    return ids
+
+
+_NEW_TOKENS = rows_of(
+    "new",
+    user_id=BigInteger(),
+    token_hash=LargeBinary(),
+    session_id=BigInteger(),
+    seconds=Integer(),
+)
+_INSERT_TOKENS = insert(refresh_tokens).from_select(
+    ["user_id", "token_hash", "session_id", "expires_at"],
+    select(
+        _NEW_TOKENS.c.user_id,
+        _NEW_TOKENS.c.token_hash,
+        _NEW_TOKENS.c.session_id,
+        _from_now(_NEW_TOKENS.c.seconds),
+    ),
+)
+
+
+async def insert_tokens(
+    tx: AsyncConnection, new: Sequence[tuple[UserId, bytes, SessionId]], seconds: int
+) -> None:
+    """Store (user, token's hash, session), to expire in `seconds`."""
+    rows = [(*each, seconds) for each in new]
+    await tx.execute(_INSERT_TOKENS, columns_of("new", _NEW_TOKENS.c.keys(), rows))
+
+
+_ASKED_TOKENS = rows_of("asked", user_id=BigInteger(), token_hash=LargeBinary())
+_TOKEN_KEY = tuple_(refresh_tokens.c.user_id, refresh_tokens.c.token_hash)
+_ASKED_TOKEN_KEYS = select(_ASKED_TOKENS.c.user_id, _ASKED_TOKENS.c.token_hash)
+_LOCK_TOKENS = (
+    select(
+        refresh_tokens.c.user_id,
+        refresh_tokens.c.token_hash,
+        refresh_tokens.c.session_id,
+        refresh_tokens.c.used_at,
+        (
+            sessions.c.ended_at.is_(None)
+            & (sessions.c.expires_at > func.now())
+            & (refresh_tokens.c.expires_at > func.now())
+        ).label("alive"),
+    )
+    .join(
+        sessions,
+        and_(
+            sessions.c.user_id == refresh_tokens.c.user_id,
+            sessions.c.id == refresh_tokens.c.session_id,
+        ),
+    )
+    .where(_TOKEN_KEY.in_(_ASKED_TOKEN_KEYS))
+    .order_by(refresh_tokens.c.user_id, sessions.c.id, refresh_tokens.c.token_hash)
+    # The session's row is what logout and rotation contend for, so it is what is held.
+    .with_for_update()
+)
+
+
+async def lock_tokens(
+    tx: AsyncConnection, keys: Sequence[tuple[UserId, bytes]]
+) -> dict[tuple[UserId, bytes], StoredToken]:
+    """Refresh tokens by user and hash, held with their sessions by this transaction."""
+    rows = await tx.execute(
+        _LOCK_TOKENS, columns_of("asked", _ASKED_TOKENS.c.keys(), sorted(set(keys)))
+    )
+    return {
+        (row.user_id, row.token_hash): StoredToken(
+            row.user_id, row.token_hash, row.session_id, row.used_at is not None, row.alive
+        )
+        for row in rows
+    }
+
+
+_MARK_USED = (
+    update(refresh_tokens).values(used_at=func.now()).where(_TOKEN_KEY.in_(_ASKED_TOKEN_KEYS))
+)
+_PROLONG = (
+    update(sessions)
+    .values(expires_at=_from_now(_NEW_SESSIONS.c.seconds))
+    .where(sessions.c.user_id == _NEW_SESSIONS.c.user_id, sessions.c.id == _NEW_SESSIONS.c.id)
+)
+
+
+async def mark_used(tx: AsyncConnection, tokens: Sequence[StoredToken], seconds: int) -> None:
+    """Mark tokens as used and let their sessions live `seconds` more."""
+    keys = [(token.user_id, token.token_hash) for token in tokens]
+    await tx.execute(_MARK_USED, columns_of("asked", _ASKED_TOKENS.c.keys(), keys))
+    rows = sorted((token.user_id, token.session_id, seconds) for token in tokens)
+    await tx.execute(_PROLONG, columns_of("new", _NEW_SESSIONS.c.keys(), rows))
+
+
+_END = (
+    update(sessions)
+    .values(ended_at=func.now())
+    .where(
+        sessions.c.user_id == _ASKED_SESSIONS.c.user_id,
+        sessions.c.id == _ASKED_SESSIONS.c.session_id,
+        sessions.c.ended_at.is_(None),
+    )
+)
+
+
+async def end_sessions(tx: AsyncConnection, keys: Sequence[SessionKey]) -> None:
+    """End these sessions."""
+    await tx.execute(_END, columns_of("asked", _ASKED_SESSIONS.c.keys(), sorted(set(keys))))
+
+
+_END_OTHERS = (
+    update(sessions)
+    .values(ended_at=func.now())
+    .where(
+        sessions.c.user_id == _ASKED_SESSIONS.c.user_id,
+        sessions.c.id != _ASKED_SESSIONS.c.session_id,
+        sessions.c.ended_at.is_(None),
+    )
+)
+
+
+async def end_other_sessions(tx: AsyncConnection, kept: Sequence[SessionKey]) -> None:
+    """End all sessions of these users but the ones that are named; id 0 keeps none."""
+    await tx.execute(_END_OTHERS, columns_of("asked", _ASKED_SESSIONS.c.keys(), sorted(set(kept))))
+
+
+_DISABLE = (
+    update(credentials)
+    .values(password_hash=bindparam("hash", type_=Text()), updated_at=func.now())
+    .where(credentials.c.user_id == func.any(array_of("user_ids", BigInteger())))
+)
+
+
+async def disable_credentials(tx: AsyncConnection, user_ids: Sequence[UserId], stored: str) -> None:
+    """Put a hash that no password has in the place of these users' own."""
+    await tx.execute(_DISABLE, {"user_ids": user_ids, "hash": stored})

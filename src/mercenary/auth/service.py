@@ -1,0 +1,317 @@
+"""The life of accounts and sessions: sign up, sign in, rotate, sign out, leave.
+
+Every request of somebody signed in asks PostgreSQL whether the session lives (`identify`), in a
+batch with the others that came in at the moment; so a session that has ended has ended everywhere
+when that is answered, whatever else may be down.
+"""
+
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import Sequence
+from functools import cache
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary import settings
+from mercenary.auth import queries
+from mercenary.auth.passwords import Passwords
+from mercenary.auth.queries import Credential, SessionKey, StoredToken
+from mercenary.auth.schemas import Credentials, NewAccount, PasswordChange, Tokens
+from mercenary.auth.tokens import Verifier, mint
+from mercenary.db.batches import read_batch, write_batch
+from mercenary.errors import Conflict, Invalid, Unauthorized
+from mercenary.http.access import Caller, SessionId, UserId
+from mercenary.users import service as users
+from mercenary.users.schemas import User
+
+_SECRET_BYTES = 32
+_USER_ID_BYTES = 8
+# The hash of an account that nobody can sign in to.
+_DISABLED = ""
+
+find_credential = read_batch(queries.select_credentials)
+find_living_session = read_batch(queries.select_living_sessions)
+
+
+class _Registration(msgspec.Struct, frozen=True):
+    account: NewAccount
+    password_hash: str
+
+
+class _NewSession(msgspec.Struct, frozen=True):
+    credential: Credential
+
+
+class _OpenSession(msgspec.Struct, frozen=True):
+    user_id: UserId
+    session_id: SessionId
+    refresh_token: str
+
+
+class _PasswordReplacement(msgspec.Struct, frozen=True):
+    email: str
+    old_hash: str
+    new_hash: str
+    session: SessionKey
+
+
+class Authenticator:
+    """What a process needs to know who somebody is: hashing threads and verified tokens."""
+
+    def __init__(self, options: settings.Settings) -> None:
+        self.settings = options
+        self.passwords = Passwords(options)
+        self.verifier = Verifier(options)
+
+    async def identify(self, token: str) -> Caller:
+        """The caller whom an access token names.
+
+        Raises:
+            Unauthorized: the token isn't good, or its session has ended.
+        """
+        caller = self.verifier.verify(token)
+        if not await find_living_session((caller.user_id, _session_of(caller))):
+            raise Unauthorized(
+                "The session has ended.",
+                challenge='Bearer error="invalid_token", error_description="session ended"',
+            )
+        return caller
+
+    async def register(self, account: NewAccount) -> User:
+        """Open an account.
+
+        Raises:
+            Conflict: the e-mail address has one already.
+        """
+        return await add_account(
+            _Registration(account, await self.passwords.hash(account.password))
+        )
+
+    async def login(self, given: Credentials) -> Tokens:
+        """Open a session.
+
+        Raises:
+            Unauthorized: no such account, or another password; the answer and its time don't tell.
+        """
+        credential = await find_credential(given.email.lower())
+        stored = credential.password_hash if credential else None
+        if not await self.passwords.verify(given.password, stored or None) or credential is None:
+            raise _wrong_credentials()
+        session = await open_session(_NewSession(credential))
+        return await self._tokens(session)
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """Change a refresh token for a new pair.
+
+        Raises:
+            Unauthorized: it isn't in force. One that was used before ends its whole family.
+        """
+        return await self._tokens(await rotate_token(_read_refresh_token(refresh_token)))
+
+    async def change_password(self, caller: Caller, change: PasswordChange) -> None:
+        """Set another password and end the caller's other sessions.
+
+        Raises:
+            Invalid: `current` isn't the password in force.
+            Conflict: it was changed by somebody else at the same moment.
+        """
+        account = await users.find_account(caller.user_id)
+        credential = await find_credential(account.email.lower()) if account else None
+        stored = credential.password_hash if credential else None
+        if not await self.passwords.verify(change.current, stored or None) or credential is None:
+            raise Invalid.at("/current", "This isn't the password in force")
+        await replace_password(
+            _PasswordReplacement(
+                credential.email,
+                credential.password_hash,
+                await self.passwords.hash(change.new),
+                (caller.user_id, _session_of(caller)),
+            )
+        )
+
+    def close(self) -> None:
+        """Let the hashing threads go."""
+        self.passwords.close()
+
+    async def _tokens(self, session: _OpenSession) -> Tokens:
+        account = await users.find_account(session.user_id)
+        if account is None:
+            raise _wrong_credentials()
+        access_token = mint(self.settings, session.user_id, account.role, session.session_id)
+        seconds = self.settings.access_token_seconds
+        return Tokens(access_token, "Bearer", seconds, session.refresh_token)
+
+
+async def add_accounts(
+    tx: AsyncConnection, asks: Sequence[_Registration]
+) -> Sequence[User | Exception]:
+    """Claim each e-mail address and store its user; of two equal addresses the first gets it."""
+    ids = await users.take_ids(tx, len(asks))
+    first: dict[str, Credential] = {}
+    for id, ask in zip(ids, asks, strict=True):
+        email = ask.account.email.lower()
+        first.setdefault(email, Credential(email, id, ask.password_hash))
+    claimed = await queries.insert_credentials(tx, list(first.values()))
+    new = [
+        users.NewUser(id, ask.account.email, ask.account.name, ask.account.role)
+        for id, ask in zip(ids, asks, strict=True)
+        if id in claimed
+    ]
+    added = {user.id: user for user in await users.add_users(tx, new)} if new else {}
+    taken = Conflict("There is an account with this e-mail address already.")
+    return [added.get(id, taken) for id in ids]
+
+
+async def open_sessions(
+    tx: AsyncConnection, asks: Sequence[_NewSession]
+) -> Sequence[_OpenSession | Exception]:
+    """Open sessions for passwords that were right, unless they were changed in the meantime."""
+    held = await queries.hold_credentials(tx, [ask.credential.email for ask in asks])
+    good = [ask.credential for ask in asks if held.get(ask.credential.email) == ask.credential]
+    seconds = settings.get().refresh_token_seconds
+    user_ids = [credential.user_id for credential in good]
+    session_ids = await queries.insert_sessions(tx, user_ids, seconds) if good else []
+    opened = iter(await _issue(tx, list(zip(user_ids, session_ids, strict=True)), seconds))
+    return [
+        next(opened) if held.get(ask.credential.email) == ask.credential else _wrong_credentials()
+        for ask in asks
+    ]
+
+
+async def rotate_tokens(
+    tx: AsyncConnection, asks: Sequence[tuple[UserId, bytes]]
+) -> Sequence[_OpenSession | Exception]:
+    """Change refresh tokens for new ones; a token that comes a second time ends its session."""
+    held = await queries.lock_tokens(tx, asks)
+    spent: set[tuple[UserId, bytes]] = set()
+    good: list[StoredToken] = []
+    stolen: set[SessionKey] = set()
+    for ask in asks:
+        token = held.get(ask)
+        if token is not None and (token.used or ask in spent):
+            stolen.add((token.user_id, token.session_id))
+        elif token is not None and token.alive:
+            spent.add(ask)
+            good.append(token)
+    good = [token for token in good if (token.user_id, token.session_id) not in stolen]
+    if stolen:
+        await queries.end_sessions(tx, list(stolen))
+    seconds = settings.get().refresh_token_seconds
+    if good:
+        await queries.mark_used(tx, good, seconds)
+    issued = await _issue(tx, [(token.user_id, token.session_id) for token in good], seconds)
+    fresh = {
+        (token.user_id, token.token_hash): session
+        for token, session in zip(good, issued, strict=True)
+    }
+    return [fresh.pop(ask, None) or _refused_token() for ask in asks]
+
+
+async def replace_passwords(
+    tx: AsyncConnection, asks: Sequence[_PasswordReplacement]
+) -> Sequence[Exception | None]:
+    """Replace passwords and end every session but the one that asked."""
+    first = {ask.email: ask for ask in reversed(asks)}
+    changes = [(ask.email, ask.old_hash, ask.new_hash) for ask in first.values()]
+    replaced = await queries.replace_hashes(tx, changes)
+    done = [ask for ask in first.values() if ask.email in replaced]
+    if done:
+        await queries.end_other_sessions(tx, [ask.session for ask in done])
+    late = Conflict("The password was changed at the same moment. Sign in again.")
+    return [None if ask in done else late for ask in asks]
+
+
+async def end_sessions(
+    tx: AsyncConnection, asks: Sequence[SessionKey]
+) -> Sequence[Exception | None]:
+    """End the sessions that ask for it."""
+    await queries.end_sessions(tx, asks)
+    return [None] * len(asks)
+
+
+async def close_accounts(tx: AsyncConnection, asks: Sequence[UserId]) -> Sequence[Exception | None]:
+    """Deactivate accounts: nobody can sign in, every session ends, the profile is hidden."""
+    user_ids = sorted(set(asks))
+    await queries.disable_credentials(tx, user_ids, _DISABLED)
+    await users.deactivate_users(tx, user_ids)
+    await queries.end_other_sessions(tx, [(user_id, SessionId(0)) for user_id in user_ids])
+    return [None] * len(asks)
+
+
+@cache
+def authenticator() -> Authenticator:
+    """The process's own."""
+    return Authenticator(settings.get())
+
+
+add_account = write_batch(add_accounts)
+open_session = write_batch(open_sessions)
+rotate_token = write_batch(rotate_tokens)
+replace_password = write_batch(replace_passwords)
+end_session = write_batch(end_sessions)
+close_account = write_batch(close_accounts)
+
+
+async def logout(caller: Caller) -> None:
+    """End the session that the caller's token belongs to."""
+    await end_session((caller.user_id, _session_of(caller)))
+
+
+async def leave(caller: Caller) -> None:
+    """Deactivate the caller's own account."""
+    await close_account(caller.user_id)
+
+
+async def _issue(
+    tx: AsyncConnection, keys: Sequence[SessionKey], seconds: int
+) -> list[_OpenSession]:
+    if not keys:
+        return []
+    issued = [
+        _OpenSession(user_id, session_id, _new_refresh_token(user_id))
+        for user_id, session_id in keys
+    ]
+    await queries.insert_tokens(
+        tx,
+        [(each.user_id, _hash_of(each.refresh_token), each.session_id) for each in issued],
+        seconds,
+    )
+    return issued
+
+
+def _session_of(caller: Caller) -> SessionId:
+    return caller.session_id or SessionId(0)
+
+
+def _new_refresh_token(user_id: UserId) -> str:
+    # The user's id leads, so that the look-up names the distribution column.
+    raw = user_id.to_bytes(_USER_ID_BYTES, "big") + secrets.token_bytes(_SECRET_BYTES)
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _hash_of(refresh_token: str) -> bytes:
+    # 256 random bits need no slow hash.
+    return hashlib.sha256(refresh_token.encode()).digest()
+
+
+def _read_refresh_token(refresh_token: str) -> tuple[UserId, bytes]:
+    try:
+        padded = refresh_token + "=" * (-len(refresh_token) % 4)
+        raw = base64.b64decode(padded, altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raise _refused_token() from None
+    user_id = int.from_bytes(raw[:_USER_ID_BYTES], "big", signed=True)
+    if len(raw) != _USER_ID_BYTES + _SECRET_BYTES or user_id <= 0:
+        raise _refused_token()
+    return UserId(user_id), _hash_of(refresh_token)
+
+
+def _wrong_credentials() -> Unauthorized:
+    return Unauthorized("The e-mail address or the password is wrong.")
+
+
+def _refused_token() -> Unauthorized:
+    return Unauthorized("The refresh token isn't in force. Sign in again.")

@@ -1,0 +1,168 @@
+"""Queries that are asked one at a time and travel together.
+
+Declare one in a feature's `queries.py` or `service.py`:
+
+    find_project = read_batch(select_projects)
+    add_project = write_batch(insert_projects)
+
+and ask it with `await find_project(id)`. A read maps keys to what was found; equal keys that wait
+together are one. A write gets every ask of the batch and one transaction, and gives each ask its
+outcome: an answer, or an exception that only that caller sees.
+"""
+
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.batching import Batch, Lanes
+from mercenary.db.engine import Database, current
+from mercenary.db.faults import as_problem, conflict_of, lost_connection
+from mercenary.errors import ProblemError
+
+Ask = TypeVar("Ask")
+Answer = TypeVar("Answer")
+Key = TypeVar("Key", bound=Hashable)
+Found = TypeVar("Found")
+
+
+class BatchedQuery(Generic[Ask, Answer]):
+    """A declared query; the batch that carries it lives in the `Database` it is asked of."""
+
+    shares_equal = False
+
+    def __init__(self, name: str, *, max_size: int | None, order: Callable[[Ask], Any] | None):
+        self.name = name
+        self._max_size = max_size
+        self._order = order
+
+    async def __call__(self, ask: Ask) -> Answer:
+        """Ask for one and wait for the batch that carries it.
+
+        Raises:
+            Overloaded: too many wait already.
+            DeadlineExceeded: no outcome within the request's deadline; a write may still commit.
+            Unavailable: the database is away.
+        """
+        answer: Answer = await current().batch(self).ask(ask)
+        return answer
+
+    def open(self, database: Database, lanes: Lanes) -> Batch[Ask, Answer]:
+        """The batch for one database, bounded by its settings."""
+        settings = database.settings
+
+        async def run(asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
+            return await self.run(database, asks)
+
+        return Batch(
+            run,
+            name=self.name,
+            lanes=lanes,
+            max_size=self._max_size or settings.batch_size,
+            max_waiting=settings.batch_waiting,
+            deadline=settings.request_deadline,
+            share_equal=self.shares_equal,
+            order=self._order,
+            splits=lambda error: not isinstance(error, ProblemError),
+        )
+
+    async def run(self, database: Database, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
+        """Carry one batch to the database and back."""
+        raise NotImplementedError
+
+
+class ReadBatch(BatchedQuery[Key, Found | None]):
+    """Keys in, what was found out; None for a key that isn't there."""
+
+    shares_equal = True
+
+    def __init__(
+        self,
+        select: Callable[[AsyncConnection, Sequence[Key]], Awaitable[Mapping[Key, Found]]],
+        *,
+        max_size: int | None = None,
+    ) -> None:
+        super().__init__(select.__name__, max_size=max_size, order=None)
+        self._select = select
+
+    async def run(self, database: Database, asks: Sequence[Key]) -> Sequence[Found | None]:
+        """Read all keys; once more on a new connection when the first one had died meanwhile."""
+        try:
+            found = await self._read(database, asks)
+        except Exception as error:
+            if not lost_connection(error):
+                raise as_problem(error) from error
+            try:
+                found = await self._read(database, asks)
+            except Exception as again:
+                raise as_problem(again) from again
+        return [found.get(key) for key in asks]
+
+    async def _read(self, database: Database, keys: Sequence[Key]) -> Mapping[Key, Found]:
+        async with database.reading() as connection:
+            return await self._select(connection, keys)
+
+
+class WriteBatch(BatchedQuery[Ask, Answer]):
+    """Asks in, outcomes out, one transaction: what it answers has been committed."""
+
+    def __init__(
+        self,
+        change: Callable[[AsyncConnection, Sequence[Ask]], Awaitable[Sequence[Answer | Exception]]],
+        *,
+        max_size: int | None = None,
+        order: Callable[[Ask], Any] | None = None,
+    ) -> None:
+        super().__init__(change.__name__, max_size=max_size, order=order)
+        self._change = change
+
+    async def run(self, database: Database, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
+        """Change and commit; once more when the connection died before the COMMIT was sent."""
+        try:
+            return await self._write(database, asks)
+        except _NothingCommittedError:
+            try:
+                return await self._write(database, asks)
+            except _NothingCommittedError as again:
+                raise as_problem(again.reason) from again.reason
+
+    async def _write(self, database: Database, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
+        committing = False
+        try:
+            async with database.connecting() as connection, connection.begin() as transaction:
+                outcomes = await self._change(connection, asks)
+                committing = True
+                await transaction.commit()
+        except Exception as error:
+            if lost_connection(error) and not committing:
+                raise _NothingCommittedError(error) from error
+            problem = as_problem(error)
+            raise (conflict_of(problem) if len(asks) == 1 else problem) from error
+        return outcomes
+
+
+class _NothingCommittedError(Exception):
+    """The connection was lost before COMMIT, so PostgreSQL has rolled the batch back."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def read_batch(
+    select: Callable[[AsyncConnection, Sequence[Key]], Awaitable[Mapping[Key, Found]]],
+    *,
+    max_size: int | None = None,
+) -> ReadBatch[Key, Found]:
+    """Let callers ask `select` for one key and travel with the others."""
+    return ReadBatch(select, max_size=max_size)
+
+
+def write_batch(
+    change: Callable[[AsyncConnection, Sequence[Ask]], Awaitable[Sequence[Answer | Exception]]],
+    *,
+    max_size: int | None = None,
+    order: Callable[[Ask], Any] | None = None,
+) -> WriteBatch[Ask, Answer]:
+    """Let callers ask `change` for one change; `order` is the key by which rows get locked."""
+    return WriteBatch(change, max_size=max_size, order=order)

@@ -1,0 +1,123 @@
+"""The database as one worker sees it: a pool, the lanes its batches share, and the way in and out.
+
+There is one `Database` a process. It is opened by the application's lifespan and found by
+`current()`, so that a query can be declared at import and asked wherever it is needed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from mercenary.batching import Batch, Lanes
+from mercenary.db.ids import IdBlocks
+from mercenary.db.uri import asyncpg_url
+from mercenary.errors import Unavailable
+from mercenary.settings import Settings
+
+if TYPE_CHECKING:
+    from mercenary.db.batches import BatchedQuery
+
+# A client-side bound behind the server's own: it only ever fires when the server can't answer.
+_COMMAND_MARGIN_SECONDS = 5.0
+_CONNECT_SECONDS = 5.0
+
+
+class Database:
+    """A pool under the guide's options, two to four lanes for batches, and one batch a query."""
+
+    def __init__(self, settings: Settings, uri: str) -> None:
+        self.settings = settings
+        self.engine = _engine(settings, uri)
+        self.ids = IdBlocks()
+        self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._lanes = Lanes(settings.batch_lanes)
+        self._batches: dict[BatchedQuery[Any, Any], Batch[Any, Any]] = {}
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection without a transaction: each statement sees what is committed by then."""
+        async with self._reader.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def connecting(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose transaction the user begins and commits."""
+        async with self.engine.connect() as connection:
+            yield connection
+
+    def batch(self, query: "BatchedQuery[Any, Any]") -> Batch[Any, Any]:
+        """The one batch in which this process asks `query`."""
+        batch = self._batches.get(query)
+        if batch is None:
+            batch = self._batches[query] = query.open(self, self._lanes)
+        return batch
+
+    @property
+    def batches(self) -> dict[str, Batch[Any, Any]]:
+        """Each batch in use, by the name of its query: what is measured about them."""
+        return {query.name: batch for query, batch in self._batches.items()}
+
+    async def ping(self, seconds: float) -> None:
+        """Ask the server for a sign of life.
+
+        Raises:
+            Unavailable: none came within `seconds`.
+        """
+        try:
+            async with asyncio.timeout(seconds), self.reading() as connection:
+                await connection.execute(text("SELECT 1"))
+        except Exception as error:
+            raise Unavailable("The database doesn't answer.", retry_after=2) from error
+
+    async def close(self) -> None:
+        """Let every batch finish, then give the connections back."""
+        for batch in self._batches.values():
+            batch.close()
+        await asyncio.gather(*(batch.drain() for batch in self._batches.values()))
+        await self.engine.dispose()
+
+
+def _engine(settings: Settings, uri: str) -> AsyncEngine:
+    options = settings.sqlalchemy_engine_options
+    return create_async_engine(
+        asyncpg_url(uri),
+        pool_size=options.pool_size,
+        max_overflow=options.max_overflow,
+        pool_timeout=options.pool_timeout,
+        pool_recycle=options.pool_recycle,
+        connect_args={
+            "timeout": _CONNECT_SECONDS,
+            "command_timeout": settings.statement_timeout + _COMMAND_MARGIN_SECONDS,
+            "server_settings": {
+                "application_name": "mercenary",
+                "statement_timeout": f"{settings.statement_timeout * 1000:.0f}",
+                "lock_timeout": f"{settings.lock_timeout * 1000:.0f}",
+                "idle_in_transaction_session_timeout": f"{settings.request_deadline * 1000:.0f}",
+                "jit": "off",
+            },
+        },
+    )
+
+
+_current: Database | None = None
+
+
+def use(database: Database | None) -> None:
+    """Make this the database of the process; None when it is closed."""
+    global _current
+    _current = database
+
+
+def current() -> Database:
+    """The database of the process.
+
+    Raises:
+        Unavailable: the application hasn't started, or has stopped.
+    """
+    if _current is None:
+        raise Unavailable("The server is starting or stopping.")
+    return _current

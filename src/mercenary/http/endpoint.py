@@ -1,0 +1,139 @@
+"""The declaration of an endpoint.
+
+    @endpoint("POST", "/projects", access=role("client"), rate=STANDARD, idempotent=True)
+    async def create_project(caller: Caller, body: NewProject) -> Created[Project]: ...
+
+A handler takes any of `caller`, `body` (a Struct or an annotated list of them, JSON), `query` (a
+Struct, the parameters) and the path's own parameters by name; its return annotation says the status
+and the shape of the answer. Whoever reads a feature's `endpoints.py` knows everything a caller may
+rely on.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from enum import Enum
+from types import ModuleType
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from mercenary.errors import ProblemError
+from mercenary.http.access import Access
+
+T = TypeVar("T")
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Handler = Callable[..., Awaitable[Any]]
+
+
+class Rate(Enum):
+    """The limit that calls of an endpoint count against."""
+
+    UNLIMITED = "unlimited"
+    STANDARD = "standard"
+    SENSITIVE = "sensitive"
+
+
+UNLIMITED, STANDARD, SENSITIVE = Rate.UNLIMITED, Rate.STANDARD, Rate.SENSITIVE
+
+
+class CachePolicy(msgspec.Struct, frozen=True):
+    """Whether an answer may be shared between callers, and by what tag it is forgotten."""
+
+    public: bool = False
+    tag: str | None = None
+
+
+OWN = CachePolicy()
+
+
+def shared(*, tag: str) -> CachePolicy:
+    """The same bytes for every caller; `tag` names what they show, with the path's parameters."""
+    return CachePolicy(public=True, tag=tag)
+
+
+class Created(msgspec.Struct, Generic[T], frozen=True):
+    """201 with the new resource and where it lives (a path below the base path)."""
+
+    value: T
+    location: str
+
+
+class Page(msgspec.Struct, Generic[T]):
+    """One page of a list; `next_cursor` is null on the last."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+class Content(msgspec.Struct, frozen=True):
+    """An answer that is bytes already: a page, a document, a status of its own."""
+
+    body: bytes
+    media_type: str = "application/json"
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Endpoint(msgspec.Struct, frozen=True, eq=False):
+    """Everything declared about one method of one path."""
+
+    method: Method
+    path: str
+    handler: Handler
+    access: Access
+    rate: Rate
+    cache: CachePolicy
+    idempotent: bool
+    problems: tuple[type[ProblemError], ...]
+    base: str
+
+    @property
+    def name(self) -> str:
+        """The handler's name: the operation's id in OpenAPI."""
+        return str(self.handler.__name__)
+
+    @property
+    def route(self) -> str:
+        """The whole path template, as metrics and documents name it."""
+        return self.base + self.path
+
+    @property
+    def description(self) -> str:
+        """What the handler's docstring tells the callers."""
+        return inspect.getdoc(self.handler) or ""
+
+
+BASE_PATH = "/api/v1"
+
+
+def endpoint(
+    method: Method,
+    path: str,
+    *,
+    access: Access,
+    rate: Rate = STANDARD,
+    cache: CachePolicy = OWN,
+    idempotent: bool = False,
+    problems: tuple[type[ProblemError], ...] = (),
+    base: str = BASE_PATH,
+) -> Callable[[Handler], Endpoint]:
+    """Declare what the decorated handler answers.
+
+    `problems` are those of the handler's own, beside what its parameters already imply.
+    `idempotent` accepts an Idempotency-Key.
+    """
+
+    def declare(handler: Handler) -> Endpoint:
+        return Endpoint(method, path, handler, access, rate, cache, idempotent, problems, base)
+
+    return declare
+
+
+def declared_in(modules: Iterable[ModuleType]) -> list[Endpoint]:
+    """Every endpoint of these modules, in the order of declaration."""
+    return [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, Endpoint)
+    ]

@@ -1,0 +1,114 @@
+"""Every fault of a request at once.
+
+Decoding stops at the first fault, which is right for speed and wrong for whoever has to mend the
+request. So a request that failed is walked once more here, field by field, and each field that
+doesn't fit is named.
+"""
+
+import re
+import types
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+from msgspec import UnsetType
+
+from mercenary.errors import Fault
+from mercenary.http.wire import decode_hook
+
+_NUL = "\x00"
+_JSON_NAMES = {
+    "`str`": "a string",
+    "`int`": "an integer",
+    "`float`": "a number",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "an object",
+    "`null`": "null",
+    "`decimal`": "a number",
+}
+_LENGTH = re.compile(r"Expected `(?:str|array)` of length (<=|>=) (\d+)")
+_BOUND = re.compile(r"Expected `(?:int|float)` (<=|>=|<|>) (-?\d+)")
+_LENGTH_WORDS = {"<=": "at most", ">=": "at least"}
+_BOUND_WORDS = {"<=": "at most", ">=": "at least", "<": "below", ">": "above"}
+
+
+def faults_of(value: Any, type_: Any, pointer: str, *, strict: bool = True) -> Iterator[Fault]:
+    """Name everything in `value` that doesn't fit `type_`.
+
+    `strict` False reads strings as the numbers they spell, as in a query.
+    """
+    kind = _bare(type_)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
+        yield from _faults_of_fields(value, kind, pointer, strict)
+        return
+    if get_origin(kind) in (list, tuple) and isinstance(value, list):
+        inner = [
+            fault
+            for index, item in enumerate(value)
+            for fault in faults_of(item, get_args(kind)[0], f"{pointer}/{index}", strict=strict)
+        ]
+        if inner:
+            yield from inner
+            return
+    if isinstance(value, str) and _NUL in value:
+        yield Fault(pointer, "A text can't hold the character U+0000")
+        return
+    try:
+        msgspec.convert(value, type_, strict=strict, dec_hook=decode_hook)
+    except msgspec.ValidationError as error:
+        yield Fault(pointer, _readable(str(error), type_))
+
+
+def _faults_of_fields(
+    value: dict[str, Any], kind: type[msgspec.Struct], pointer: str, strict: bool
+) -> Iterator[Fault]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name in value.keys() - fields.keys():
+        yield Fault(f"{pointer}/{_escaped(name)}", _unknown(name, fields))
+    for name, field in fields.items():
+        if name in value:
+            yield from faults_of(value[name], field.type, f"{pointer}/{name}", strict=strict)
+        elif field.required:
+            yield Fault(f"{pointer}/{name}", "This field is required")
+
+
+def _unknown(name: str, known: Any) -> str:
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}" if near else ""
+    return (
+        f"Unknown{hint}? Known: {', '.join(known)}"
+        if hint
+        else f"Unknown. Known: {', '.join(known)}"
+    )
+
+
+def _escaped(name: str) -> str:
+    # RFC 6901; cut, so that a huge unknown name isn't sent back whole.
+    return name[:100].replace("~", "~0").replace("/", "~1").replace(_NUL, "")
+
+
+def _bare(type_: Any) -> Any:
+    if get_origin(type_) is Annotated:
+        return _bare(get_args(type_)[0])
+    if get_origin(type_) in (Union, types.UnionType):
+        kinds = [kind for kind in get_args(type_) if kind not in (type(None), UnsetType)]
+        return _bare(kinds[0]) if len(kinds) == 1 else type_
+    return type_
+
+
+def _readable(message: str, type_: Any) -> str:
+    message = message.partition(" - at `$")[0]
+    if found := _LENGTH.match(message):
+        unit = "characters" if "`str`" in message else "items"
+        return f"Expected {_LENGTH_WORDS[found[1]]} {found[2]} {unit}"
+    if found := _BOUND.match(message):
+        return f"Expected a number {_BOUND_WORDS[found[1]]} {found[2]}"
+    if "matching regex" in message:
+        return "Expected a text that isn't blank"
+    if message.startswith("Invalid enum value"):
+        return f"Expected one of: {', '.join(map(str, get_args(_bare(type_))))}"
+    for name, word in _JSON_NAMES.items():
+        message = message.replace(name, word)
+    return message.replace(" | ", " or ")

@@ -1,0 +1,188 @@
+"""One endpoint, ready to be called: its declaration compiled into decoders and an encoder.
+
+The order in which a request is judged: who calls (401, 403), the form of the answer (406), the
+path's ids (404), the parameters (422), the body's type, size and content (415, 413, 400, 422).
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from mercenary.errors import (
+    BadRequest,
+    NotAcceptable,
+    PayloadTooLarge,
+    ProblemError,
+    UnsupportedMediaType,
+)
+from mercenary.http.access import Caller
+from mercenary.http.decoding import BodyDecoder, NoParameters, QueryDecoder, parse_id
+from mercenary.http.endpoint import BASE_PATH, Content, Created, Endpoint, Page
+from mercenary.http.lists import next_link
+from mercenary.http.responses import respond
+from mercenary.http.wire import encode_hook
+
+_encoder = msgspec.json.Encoder(enc_hook=encode_hook)
+_PUBLIC = b"public, max-age=0, must-revalidate"
+_PRIVATE = b"private, max-age=0, must-revalidate"
+_NEVER = b"private, no-store"
+_VARY = (b"vary", b"Accept-Encoding, Authorization")
+_JSON = (b"content-type", b"application/json")
+
+
+class Signature:
+    """What a handler takes and gives, read from its annotations once."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        hints = get_type_hints(endpoint.handler, include_extras=True)
+        names = list(inspect.signature(endpoint.handler).parameters)
+        self.path = [part[1:-1] for part in endpoint.route.split("/") if part.startswith("{")]
+        self.caller = "caller" in names
+        # A Struct for an object, or an annotated list of Structs; None where no body is taken.
+        self.body: Any = hints.get("body")
+        self.query: type[msgspec.Struct] = hints.get("query", NoParameters)
+        self.takes_query = "query" in names
+        self.path_types = {name: hints.get(name) for name in self.path}
+        self.answer: Any = hints.get("return", type(None))
+        stray = set(names) - {"caller", "body", "query", *self.path}
+        if stray or not set(self.path) <= set(names):
+            raise TypeError(f"{endpoint.name}: the parameters don't fit {endpoint.route}")
+
+    @property
+    def status(self) -> int:
+        """The status of success."""
+        if get_origin(self.answer) is Created:
+            return 201
+        return 204 if self.answer is type(None) else 200
+
+    @property
+    def resource(self) -> Any:
+        """The type in the answer's body, without `Created`; None for 204 and raw content."""
+        if get_origin(self.answer) is Created:
+            return get_args(self.answer)[0]
+        return None if self.answer in (type(None), Content) else self.answer
+
+
+class Invocation:
+    """Calls one endpoint and sends what it answers."""
+
+    def __init__(self, endpoint: Endpoint, *, max_body: int, max_depth: int) -> None:
+        self.endpoint = endpoint
+        self.signature = Signature(endpoint)
+        self._max_body = max_body
+        body = self.signature.body
+        self._body = BodyDecoder(body, max_depth) if body is not None else None
+        self._query = QueryDecoder(self.signature.query)
+        self._kind = endpoint.path.strip("/").partition("/")[0].rstrip("s")
+        self._parsers = [
+            (name, self.signature.path_types[name] is not str) for name in self.signature.path
+        ]
+        self._encode: Callable[[Any, Scope], tuple[int, list[tuple[bytes, bytes]], bytes]]
+        self._encode = (
+            self._encode_content if self.signature.answer is Content else self._encode_json
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, values: list[str]) -> None:
+        """Answer one request; `values` are the raw ones of the path's parameters."""
+        caller: Caller = scope["caller"]
+        self.endpoint.access.check(caller)
+        headers = scope["headers"]
+        if self.signature.resource is not None:
+            _check_accept(headers)
+        given: dict[str, Any] = {}
+        for (name, is_id), value in zip(self._parsers, values, strict=True):
+            given[name] = parse_id(value, self._kind) if is_id else value
+        query = self._query.decode(scope["query_string"])
+        if self.signature.takes_query:
+            given["query"] = query
+        if self.signature.caller:
+            given["caller"] = caller
+        if self._body is not None:
+            _check_content_type(headers)
+            given["body"] = self._body.decode(await _read(headers, receive, self._max_body))
+        answer = await self.endpoint.handler(**given)
+        status, answer_headers, body = self._encode(answer, scope)
+        await respond(scope, send, status, answer_headers, body)
+
+    def _encode_content(
+        self, answer: Content, scope: Scope
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        del scope
+        headers = [(b"content-type", answer.media_type.encode())]
+        headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+        return answer.status, headers, answer.body
+
+    def _encode_json(
+        self, answer: Any, scope: Scope
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        status = self.signature.status
+        headers = [(b"cache-control", self._cache_control(scope["caller"])), _VARY]
+        if status == 204:
+            return status, headers, b""
+        headers.append(_JSON)
+        if isinstance(answer, Created):
+            headers.append((b"location", (BASE_PATH + answer.location).encode()))
+            answer = answer.value
+        elif isinstance(answer, Page) and answer.next_cursor is not None:
+            headers.append((b"link", next_link(scope, answer.next_cursor)))
+        return status, headers, _encoder.encode(answer)
+
+    def _cache_control(self, caller: Caller) -> bytes:
+        if not self.endpoint.cache.public:
+            return _NEVER
+        return _PUBLIC if caller.id is None else _PRIVATE
+
+
+def _check_accept(headers: list[tuple[bytes, bytes]]) -> None:
+    for name, value in headers:
+        if name == b"accept" and b"*/*" not in value and b"json" not in value:
+            accepted = value.decode("latin-1").lower()
+            if value.strip() and "application/*" not in accepted and "json" not in accepted:
+                raise NotAcceptable("Answers come as application/json.")
+
+
+def _check_content_type(headers: list[tuple[bytes, bytes]]) -> None:
+    given = b""
+    for name, value in headers:
+        if name == b"content-type":
+            given = value
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise UnsupportedMediaType("Compressed request bodies aren't taken.")
+    if given == b"application/json":
+        return
+    media_type, _, parameters = given.decode("latin-1").lower().partition(";")
+    media_type = media_type.strip()
+    suffixed = media_type.startswith("application/") and media_type.endswith("+json")
+    if media_type != "application/json" and not suffixed:
+        raise UnsupportedMediaType("Send the body with Content-Type: application/json.")
+    if parameters.partition("charset=")[2].strip(' "') not in ("", "utf-8", "utf8"):
+        raise UnsupportedMediaType("The body's charset must be UTF-8.")
+
+
+async def _read(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise _too_large(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    chunks, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("The connection closed before the body was complete.")
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _too_large(limit)
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> ProblemError:
+    return PayloadTooLarge(f"A body may have {limit} bytes.")

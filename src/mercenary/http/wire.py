@@ -1,0 +1,160 @@
+"""Types of the wire that JSON doesn't have: money, times, e-mail addresses, codes.
+
+A type with `parse` is read by `decode_hook`, which hands it what the JSON held; what it raises as
+ValueError becomes the fault's text. `schema` is what OpenAPI says of it.
+"""
+
+import re
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, ClassVar, Self
+
+from msgspec import Meta
+
+from mercenary.http.codes import COUNTRIES, CURRENCIES
+
+MAX_ID = 2**63 - 1
+MAX_AMOUNT = Decimal("9999999999.99")
+
+Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
+Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+_VISIBLE = r"\S"
+_NO_AMOUNT = "Expected an amount of money, as a number or a string"
+
+
+def rfc3339(moment: datetime) -> str:
+    """RFC 3339 with microseconds, always 27 characters, of a moment in UTC (as asyncpg gives)."""
+    return moment.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+class Amount(Decimal):
+    """Money above zero with at most two places, from a JSON number or a string."""
+
+    schema: ClassVar[dict[str, Any]] = {
+        "type": ["string", "number"],
+        "description": "An amount above 0 with at most two decimal places.",
+        "examples": ["1500.00"],
+    }
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read an amount, exactly.
+
+        Raises:
+            ValueError: not a number, not above zero, too large, or finer than a cent.
+        """
+        if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+            raise ValueError(_NO_AMOUNT)  # noqa: TRY004 - msgspec turns ValueError into a fault
+        try:
+            amount = cls(repr(value) if isinstance(value, float) else value)
+        except InvalidOperation:
+            raise ValueError("Expected an amount of money, such as 1500.00") from None
+        if not amount.is_finite() or amount <= 0:
+            raise ValueError("Expected an amount above 0")
+        if amount > MAX_AMOUNT:
+            raise ValueError(f"Expected an amount of at most {MAX_AMOUNT}")
+        exact = amount.quantize(Decimal("0.01"))
+        if exact != amount:
+            raise ValueError("Expected at most two decimal places")
+        return cls(exact)
+
+
+class Email(str):
+    """An e-mail address as typed; compared without regard to case."""
+
+    __slots__ = ()
+    schema: ClassVar[dict[str, Any]] = {"type": "string", "format": "email", "maxLength": 254}
+    # RFC 5321 lengths; RFC 5322 dot-atoms on the left, host names on the right.
+    _FORM: ClassVar[re.Pattern[str]] = re.compile(
+        r"(?=.{1,254}\Z)(?=[^@]{1,64}@)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+        r"(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+        r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}\Z"
+    )
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Check the form of an address.
+
+        Raises:
+            ValueError: it can't be one.
+        """
+        if not isinstance(value, str) or not cls._FORM.match(value):
+            raise ValueError("Expected an e-mail address, such as ada@example.com")
+        return cls(value)
+
+
+class _Code(str):
+    """One of a fixed set of codes, read in upper case."""
+
+    __slots__ = ()
+    codes: ClassVar[frozenset[str]] = frozenset()
+    kind: ClassVar[str] = ""
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Find the code.
+
+        Raises:
+            ValueError: there is no such code.
+        """
+        if not isinstance(value, str) or value.upper() not in cls.codes:
+            raise ValueError(f"Expected {cls.kind}")
+        return cls(value.upper())
+
+
+class Currency(_Code):
+    """An ISO 4217 code."""
+
+    __slots__ = ()
+    codes = CURRENCIES
+    kind = "an ISO 4217 currency code, such as USD"
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "pattern": "^[A-Z]{3}$",
+        "description": "ISO 4217 code.",
+        "examples": ["USD"],
+    }
+
+
+class Country(_Code):
+    """An ISO 3166-1 alpha-2 code."""
+
+    __slots__ = ()
+    codes = COUNTRIES
+    kind = "an ISO 3166-1 country code, such as DE"
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "pattern": "^[A-Z]{2}$",
+        "description": "ISO 3166-1 alpha-2 code.",
+        "examples": ["DE"],
+    }
+
+
+def text(shortest: int, longest: int) -> Meta:
+    """Bounds in characters for a text that must show something when its shortest isn't empty."""
+    return Meta(min_length=shortest, max_length=longest, pattern=_VISIBLE if shortest else None)
+
+
+def decode_hook(type_: type[Any], value: object) -> Any:
+    """Read one of the types above; msgspec calls it for every type that it doesn't know."""
+    parse = getattr(type_, "parse", None)
+    if parse is None:
+        raise NotImplementedError(f"{type_.__name__} has no parse")
+    return parse(value)
+
+
+def encode_hook(value: object) -> str | Decimal:
+    """The plain form of one of the types above; msgspec writes no subclass of `str` or `Decimal`."""
+    if isinstance(value, Amount):
+        return Decimal(value)
+    if isinstance(value, Email | _Code):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no form on the wire")
+
+
+def schema_hook(type_: type[Any]) -> dict[str, Any]:
+    """What OpenAPI says of one of the types above."""
+    schema = getattr(type_, "schema", None)
+    if not isinstance(schema, dict):
+        raise NotImplementedError(f"{type_.__name__} has no schema")
+    return schema

@@ -1,0 +1,1 @@
+"""Projects: posted by clients, found by everybody, carried from draft to done."""

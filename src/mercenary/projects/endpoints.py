@@ -1,0 +1,61 @@
+"""Projects: what may be asked, by whom, at what price."""
+
+from mercenary.errors import Conflict, Forbidden, NotFound
+from mercenary.http.access import Caller, anyone, role
+from mercenary.http.endpoint import STANDARD, Created, Page, endpoint, shared
+from mercenary.projects import service
+from mercenary.projects.schemas import NewProject, Project, ProjectId, ProjectPatch, ProjectQuery
+
+
+@endpoint("GET", "/projects", access=anyone, cache=shared(tag="projects"))
+async def list_projects(caller: Caller, query: ProjectQuery) -> Page[Project]:
+    """List projects.
+
+    Drafts are left out, unless an admin asks or a client asks for the own ones (`client_id` or
+    `status=draft`).
+    """
+    return await service.list_projects(caller, query)
+
+
+@endpoint(
+    "GET", "/projects/{id}", access=anyone, cache=shared(tag="project:{id}"), problems=(NotFound,)
+)
+async def show_project(caller: Caller, id: ProjectId) -> Project:
+    """Show a project. A draft is found by its owner and by admins only."""
+    return await service.visible_project(caller, id)
+
+
+@endpoint("POST", "/projects", access=role("client"), rate=STANDARD, idempotent=True)
+async def create_project(caller: Caller, body: NewProject) -> Created[Project]:
+    """Post a project, as a draft or open for proposals at once."""
+    project = await service.post_project(service.Posting(caller.user_id, body))
+    return Created(project, f"/projects/{project.id}")
+
+
+@endpoint(
+    "PATCH",
+    "/projects/{id}",
+    access=role("client", "admin"),
+    problems=(NotFound, Forbidden, Conflict),
+)
+async def change_project(caller: Caller, id: ProjectId, body: ProjectPatch) -> Project:
+    """Change a project.
+
+    Its status moves from draft to open to in_progress to completed; any of the first three can be
+    cancelled. Another move is a conflict that names the allowed ones.
+    """
+    project = await service.change_project(service.Change(caller, id, body))
+    if project is None:
+        raise NotFound("project", id)
+    return project
+
+
+@endpoint(
+    "DELETE",
+    "/projects/{id}",
+    access=role("client", "admin"),
+    problems=(NotFound, Forbidden, Conflict),
+)
+async def delete_project(caller: Caller, id: ProjectId) -> None:
+    """Delete a draft. A project that was open is cancelled instead (PATCH)."""
+    await service.change_project(service.Change(caller, id, None))

@@ -1,0 +1,237 @@
+"""All that the database is asked about projects. Every function takes many and returns many."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Float,
+    Integer,
+    Numeric,
+    Row,
+    Text,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.engine import current
+from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.http.wire import rfc3339
+from mercenary.projects.schemas import Project, ProjectId
+from mercenary.projects.tables import project_ids, project_skills, projects
+
+_skill_ids = func.array(
+    select(project_skills.c.skill_id)
+    .where(project_skills.c.project_id == projects.c.id)
+    .order_by(project_skills.c.skill_id)
+    .scalar_subquery(),
+    type_=ARRAY(BigInteger),
+).label("skill_ids")
+
+_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    projects.c.id,
+    projects.c.client_id,
+    projects.c.title,
+    projects.c.description,
+    projects.c.budget,
+    projects.c.currency,
+    projects.c.status,
+    projects.c.created_at,
+    projects.c.updated_at,
+    projects.c.version,
+    _skill_ids,
+)
+_BY_ID = select(*_COLUMNS).where(projects.c.id == func.any(array_of("ids", BigInteger())))
+_LOCK = (
+    select(projects.c.id)
+    .where(projects.c.id == func.any(array_of("ids", BigInteger())))
+    .order_by(projects.c.id)
+    .with_for_update()
+)
+
+
+def _project(row: Row[Any]) -> Project:
+    return Project(
+        row.id,
+        row.client_id,
+        row.title,
+        row.description,
+        row.budget,
+        row.currency,
+        row.status,
+        row.skill_ids,
+        rfc3339(row.created_at),
+        rfc3339(row.updated_at),
+        row.version,
+    )
+
+
+async def select_projects(
+    db: AsyncConnection, ids: Sequence[ProjectId]
+) -> Mapping[ProjectId, Project]:
+    """Projects by id."""
+    rows = await db.execute(_BY_ID, {"ids": ids})
+    return {row.id: _project(row) for row in rows}
+
+
+async def lock_projects(
+    tx: AsyncConnection, ids: Collection[ProjectId]
+) -> dict[ProjectId, Project]:
+    """Projects by id, held by this transaction; rows are locked in the order of their ids.
+
+    Locked first and read after: a read that waits for a lock would see the row anew, and its
+    skills as they were before.
+    """
+    await tx.execute(_LOCK, {"ids": sorted(set(ids))})
+    return dict(await select_projects(tx, list(set(ids))))
+
+
+_NEW = rows_of(
+    "new",
+    id=BigInteger(),
+    client_id=BigInteger(),
+    title=Text(),
+    description=Text(),
+    budget=Numeric(12, 2),
+    currency=Text(),
+    status=Text(),
+)
+_INSERT = (
+    insert(projects)
+    .from_select(list(_NEW.c.keys()), select(*_NEW.c))
+    .returning(projects.c.created_at)
+)
+
+
+async def insert_projects(tx: AsyncConnection, new: Sequence[Project]) -> Sequence[Project]:
+    """Insert projects with ids and skills of theirs; the times come back filled in."""
+    names = list(_NEW.c.keys())
+    rows = [[getattr(project, name) for name in names] for project in new]
+    inserted = await tx.execute(_INSERT, columns_of("new", names, rows))
+    # Every row of one statement gets the same now(), so any row's will do.
+    time = rfc3339(inserted.scalars().all()[0])
+    await insert_skills(tx, {project.id: project.skill_ids for project in new})
+    return [replace(project, created_at=time, updated_at=time) for project in new]
+
+
+async def take_ids(tx: AsyncConnection, count: int) -> list[ProjectId]:
+    """Ids for projects about to be inserted."""
+    return [ProjectId(id) for id in await current().ids.take(tx, project_ids, count)]
+
+
+_CHANGED = rows_of(
+    "changed",
+    id=BigInteger(),
+    title=Text(),
+    description=Text(),
+    budget=Numeric(12, 2),
+    currency=Text(),
+    status=Text(),
+    version=Integer(),
+)
+_UPDATE = (
+    update(projects)
+    .values({column.name: column for column in _CHANGED.c if column.name != "id"})
+    .values(updated_at=func.now())
+    .where(projects.c.id == _CHANGED.c.id)
+    .returning(projects.c.updated_at)
+)
+
+
+async def update_projects(tx: AsyncConnection, changed: Sequence[Project]) -> str:
+    """Store projects that this transaction holds; returns when they were updated."""
+    names = list(_CHANGED.c.keys())
+    rows = [[getattr(project, name) for name in names] for project in changed]
+    stored = await tx.execute(_UPDATE, columns_of("changed", names, rows))
+    return rfc3339(stored.scalars().all()[0])
+
+
+_WANTED = rows_of("wanted", project_id=BigInteger(), skill_id=BigInteger())
+_INSERT_SKILLS = insert(project_skills).from_select(["project_id", "skill_id"], select(*_WANTED.c))
+_DELETE_SKILLS = delete(project_skills).where(
+    project_skills.c.project_id == func.any(array_of("ids", BigInteger()))
+)
+_DELETE = delete(projects).where(projects.c.id == func.any(array_of("ids", BigInteger())))
+
+
+async def insert_skills(tx: AsyncConnection, wanted: Mapping[ProjectId, Sequence[int]]) -> None:
+    """Give projects their skills."""
+    rows = [(id, skill_id) for id, skill_ids in wanted.items() for skill_id in skill_ids]
+    if rows:
+        await tx.execute(_INSERT_SKILLS, columns_of("wanted", _WANTED.c.keys(), rows))
+
+
+async def replace_skills(tx: AsyncConnection, wanted: Mapping[ProjectId, Sequence[int]]) -> None:
+    """Take the projects' skills away and give them others."""
+    if wanted:
+        await tx.execute(_DELETE_SKILLS, {"ids": list(wanted)})
+        await insert_skills(tx, wanted)
+
+
+async def delete_projects(tx: AsyncConnection, ids: Sequence[ProjectId]) -> None:
+    """Remove projects and their skills."""
+    await tx.execute(_DELETE_SKILLS, {"ids": ids})
+    await tx.execute(_DELETE, {"ids": ids})
+
+
+def _needs_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
+    return (
+        select(project_skills.c.project_id)
+        .where(project_skills.c.project_id == projects.c.id, project_skills.c.skill_id == skill_id)
+        .exists()
+    )
+
+
+def _matches(words: ColumnElement[str]) -> ColumnElement[bool]:
+    return projects.c.search.op("@@")(func.websearch_to_tsquery("english", words))
+
+
+_created = SortKey(lambda _: projects.c.created_at, DateTime(timezone=True), datetime)
+_budget = SortKey(lambda _: projects.c.budget, Numeric(12, 2), Decimal)
+_relevance = SortKey(
+    lambda asked: func.ts_rank(
+        projects.c.search, func.websearch_to_tsquery("english", asked["q"]), type_=Float()
+    ),
+    Float(),
+    float,
+    descending=True,
+)
+
+select_project_pages = PageQuery(
+    "select_project_pages",
+    columns=_COLUMNS,
+    key=projects.c.id,
+    filters={
+        "published": Filter(None, lambda _: projects.c.status != "draft"),
+        "visible_to": Filter(
+            BigInteger(),
+            lambda user_id: or_(projects.c.status != "draft", projects.c.client_id == user_id),
+        ),
+        "status": Filter(Text(), lambda status: projects.c.status == status),
+        "skill": Filter(BigInteger(), _needs_skill),
+        "client_id": Filter(BigInteger(), lambda id: projects.c.client_id == id),
+        "min_budget": Filter(Numeric(12, 2), lambda amount: projects.c.budget >= amount),
+        "max_budget": Filter(Numeric(12, 2), lambda amount: projects.c.budget <= amount),
+        "q": Filter(Text(), _matches),
+    },
+    sorts={
+        "created_at": _created,
+        "-created_at": replace(_created, descending=True),
+        "budget": _budget,
+        "-budget": replace(_budget, descending=True),
+        "-relevance": _relevance,
+    },
+    build=_project,
+)

@@ -1,0 +1,74 @@
+"""What a project looks like on the wire, coming in and going out."""
+
+from decimal import Decimal
+from typing import Annotated, Literal, NewType
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from mercenary.http.access import UserId
+from mercenary.http.lists import ListQuery
+from mercenary.http.wire import Amount, Currency, Id, Timestamp, text
+
+ProjectId = NewType("ProjectId", int)
+Status = Literal["draft", "open", "in_progress", "completed", "cancelled"]
+Title = Annotated[str, text(3, 200)]
+Description = Annotated[str, text(1, 20_000)]
+SkillIds = Annotated[list[Id], Meta(max_length=20, description="Skills the work needs.")]
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A piece of work that a client wants done."""
+
+    id: ProjectId
+    client_id: UserId
+    title: str
+    description: str
+    budget: Decimal
+    currency: str
+    status: Status
+    skill_ids: list[int]
+    created_at: Timestamp
+    updated_at: Timestamp
+    version: int
+
+
+class NewProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client says about a new project."""
+
+    title: Title
+    description: Description
+    budget: Amount
+    currency: Currency
+    status: Literal["draft", "open"] = "draft"
+    skill_ids: SkillIds = []
+
+
+class ProjectPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to change; a field that is left out stays as it is."""
+
+    title: Title | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    budget: Amount | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+    skill_ids: SkillIds | UnsetType = UNSET
+
+
+class ProjectQuery(ListQuery):
+    """Filters and order of the list of projects."""
+
+    status: Status | None = None
+    skill: Annotated[
+        tuple[Id, ...], Meta(max_length=10, description="Skill ids; all of them must be asked for.")
+    ] = ()
+    client_id: Id | None = None
+    min_budget: Amount | None = None
+    max_budget: Amount | None = None
+    q: Annotated[
+        str | None, Meta(min_length=1, max_length=200, description="Words to find, or -word.")
+    ] = None
+    sort: Annotated[
+        Literal["created_at", "-created_at", "budget", "-budget", "-relevance"] | None,
+        Meta(description="Newest first where none is given; -relevance needs q."),
+    ] = None

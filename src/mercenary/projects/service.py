@@ -1,0 +1,239 @@
+"""The rules of projects: who sees them, how they change, when they may."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import asdict, replace
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.db.batches import read_batch, write_batch
+from mercenary.errors import Conflict, Fault, Forbidden, Invalid, NotFound, ProblemError
+from mercenary.http.access import Caller, UserId
+from mercenary.http.endpoint import Page
+from mercenary.http.lists import read_page
+from mercenary.projects import queries
+from mercenary.projects.schemas import (
+    NewProject,
+    Project,
+    ProjectId,
+    ProjectPatch,
+    ProjectQuery,
+    Status,
+)
+from mercenary.skills import service as skills
+
+# Which status may follow which (api.md, «Resources»).
+MOVES: Mapping[Status, tuple[Status, ...]] = {
+    "draft": ("open", "cancelled"),
+    "open": ("in_progress", "cancelled"),
+    "in_progress": ("completed", "cancelled"),
+    "completed": (),
+    "cancelled": (),
+}
+
+find_project = read_batch(queries.select_projects)
+find_project_page = read_batch(queries.select_project_pages, max_size=32)
+
+
+class Posting(msgspec.Struct, frozen=True):
+    """A client's ask to post a project."""
+
+    client_id: UserId
+    new: NewProject
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Somebody's ask to change a project, or with `patch` None to delete it."""
+
+    caller: Caller
+    id: ProjectId
+    patch: ProjectPatch | None
+
+
+def may_manage(caller: Caller, project: Project) -> bool:
+    """Whether the caller owns the project, or may act for whoever does."""
+    return caller.is_admin or project.client_id == caller.id
+
+
+def is_visible(caller: Caller, project: Project) -> bool:
+    """Drafts show to their owner and to admins only."""
+    return project.status != "draft" or may_manage(caller, project)
+
+
+def move(project: Project, status: Status) -> Project:
+    """The project in its next status.
+
+    Raises:
+        Conflict: this status can't follow; the detail names those that can.
+    """
+    allowed = MOVES[project.status]
+    if status not in allowed:
+        others = f"it can become {' or '.join(allowed)}" if allowed else "nothing follows"
+        raise Conflict(f"The project is {project.status}; {others}, not {status}.")
+    return replace(project, status=status)
+
+
+async def visible_project(caller: Caller, id: ProjectId) -> Project:
+    """The project, if the caller may see it.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's draft.
+    """
+    project = await find_project(id)
+    if project is None or not is_visible(caller, project):
+        raise NotFound("project", id)
+    return project
+
+
+async def list_projects(caller: Caller, query: ProjectQuery) -> Page[Project]:
+    """A page of projects. Drafts are among them for admins, and for owners who ask for their own.
+
+    Raises:
+        Invalid: the sort needs a query, or the budgets' bounds are the wrong way round.
+    """
+    faults = []
+    if query.sort == "-relevance" and query.q is None:
+        faults.append(Fault("?sort", "-relevance needs q"))
+    if query.min_budget and query.max_budget and query.min_budget > query.max_budget:
+        faults.append(Fault("?min_budget", "Expected at most max_budget"))
+    if faults:
+        raise Invalid(faults)
+    asks_own = caller.id is not None and (query.client_id == caller.id or query.status == "draft")
+    return await read_page(
+        find_project_page,
+        queries.select_project_pages,
+        parameters=query,
+        sort=query.sort or "-created_at",
+        filters={
+            "published": not caller.is_admin and not asks_own,
+            "visible_to": caller.id if asks_own and not caller.is_admin else None,
+            "status": query.status,
+            "skill": query.skill,
+            "client_id": query.client_id,
+            "min_budget": query.min_budget,
+            "max_budget": query.max_budget,
+            "q": query.q,
+        },
+    )
+
+
+async def post_projects(
+    tx: AsyncConnection, asks: Sequence[Posting]
+) -> Sequence[Project | Exception]:
+    """Insert what clients post; a posting that names unknown skills fails alone."""
+    known = await skills.known_ids(tx, {id for ask in asks for id in ask.new.skill_ids})
+    faults = [_skill_faults(ask.new.skill_ids, known) for ask in asks]
+    passed = [ask for ask, fault in zip(asks, faults, strict=True) if fault is None]
+    ids = await queries.take_ids(tx, len(passed))
+    new = [_project_of(id, ask) for id, ask in zip(ids, passed, strict=True)]
+    stored = iter(await queries.insert_projects(tx, new) if new else ())
+    return [fault or next(stored) for fault in faults]
+
+
+async def change_projects(
+    tx: AsyncConnection, asks: Sequence[Change]
+) -> Sequence[Project | Exception | None]:
+    """Change or delete projects under their locks; the asks about one project follow each other."""
+    wanted = {id for ask in asks if ask.patch for id in ask.patch.skill_ids or ()}
+    known = await skills.known_ids(tx, wanted)
+    before = await queries.lock_projects(tx, [ask.id for ask in asks])
+    held: dict[ProjectId, Project | None] = dict(before)
+    outcomes: list[Project | Exception | None] = []
+    for ask in asks:
+        try:
+            held[ask.id] = _changed(held.get(ask.id), ask, known)
+            outcomes.append(held[ask.id])
+        except ProblemError as problem:
+            outcomes.append(problem)
+    time = await store_projects(tx, before, held)
+    return [
+        replace(outcome, updated_at=time) if isinstance(outcome, Project) else outcome
+        for outcome in outcomes
+    ]
+
+
+async def store_projects(
+    tx: AsyncConnection,
+    before: Mapping[ProjectId, Project],
+    after: Mapping[ProjectId, Project | None],
+) -> str:
+    """Store what differs between projects as they were locked and as they are to be.
+
+    None means gone. Returns when they were updated.
+    """
+    changed = [
+        project for id, project in after.items() if project is not None and project != before[id]
+    ]
+    await queries.replace_skills(
+        tx,
+        {
+            project.id: project.skill_ids
+            for project in changed
+            if project.skill_ids != before[project.id].skill_ids
+        },
+    )
+    gone = [id for id, project in after.items() if project is None]
+    if gone:
+        await queries.delete_projects(tx, gone)
+    return await queries.update_projects(tx, changed) if changed else ""
+
+
+async def lock_projects(
+    tx: AsyncConnection, ids: Collection[ProjectId]
+) -> dict[ProjectId, Project]:
+    """Projects that nobody changes until this transaction ends."""
+    return await queries.lock_projects(tx, ids)
+
+
+post_project = write_batch(post_projects)
+change_project = write_batch(change_projects, order=lambda change: change.id)
+
+
+def _project_of(id: ProjectId, ask: Posting) -> Project:
+    new = ask.new
+    return Project(
+        id=id,
+        client_id=ask.client_id,
+        title=new.title,
+        description=new.description,
+        budget=new.budget,
+        currency=new.currency,
+        status=new.status,
+        skill_ids=sorted(set(new.skill_ids)),
+        created_at="",
+        updated_at="",
+        version=1,
+    )
+
+
+def _changed(project: Project | None, ask: Change, known: Collection[int]) -> Project | None:
+    if project is None or not is_visible(ask.caller, project):
+        raise NotFound("project", ask.id)
+    if not may_manage(ask.caller, project):
+        raise Forbidden("Only the project's owner may change it.")
+    patch = ask.patch
+    if patch is None:
+        if project.status != "draft":
+            raise Conflict(
+                f"The project is {project.status}; only drafts can be deleted. Cancel it."
+            )
+        return None
+    given = {name: value for name, value in asdict(patch).items() if value is not UNSET}
+    if "skill_ids" in given:
+        if fault := _skill_faults(given["skill_ids"], known):
+            raise fault
+        given["skill_ids"] = sorted(set(given["skill_ids"]))
+    status = given.pop("status", project.status)
+    if status != project.status:
+        project = move(project, status)
+    return replace(project, version=project.version + 1, **given)
+
+
+def _skill_faults(skill_ids: Sequence[int], known: Collection[int]) -> Invalid | None:
+    faults = [
+        Fault(f"/skill_ids/{index}", "There is no skill with this id")
+        for index, id in enumerate(skill_ids)
+        if id not in known
+    ]
+    return Invalid(faults) if faults else None

@@ -1,0 +1,1 @@
+"""Proposals: freelancers bid, one is hired."""

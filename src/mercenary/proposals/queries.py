@@ -1,0 +1,182 @@
+"""All that the database is asked about proposals. Every function takes many and returns many."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Integer,
+    Numeric,
+    Row,
+    Text,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.engine import current
+from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.http.wire import rfc3339
+from mercenary.projects.schemas import ProjectId
+from mercenary.proposals.schemas import Proposal, ProposalId
+from mercenary.proposals.tables import proposal_ids, proposals
+
+_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    proposals.c.id,
+    proposals.c.project_id,
+    proposals.c.freelancer_id,
+    proposals.c.cover_letter,
+    proposals.c.bid,
+    proposals.c.currency,
+    proposals.c.estimated_days,
+    proposals.c.status,
+    proposals.c.created_at,
+    proposals.c.updated_at,
+    proposals.c.version,
+)
+# By the id alone: a proposal's own address doesn't name its project, so on a sharded database
+# this read asks every shard's index.
+_BY_ID = select(*_COLUMNS).where(proposals.c.id == func.any(array_of("ids", BigInteger())))
+# What a decision about some proposals of a project bears on: those, and all that are pending.
+_AT_STAKE = select(*_COLUMNS).where(
+    proposals.c.project_id == func.any(array_of("project_ids", BigInteger())),
+    or_(proposals.c.status == "pending", proposals.c.id == func.any(array_of("ids", BigInteger()))),
+)
+
+
+def _proposal(row: Row[Any]) -> Proposal:
+    return Proposal(
+        row.id,
+        row.project_id,
+        row.freelancer_id,
+        row.cover_letter,
+        row.bid,
+        row.currency,
+        row.estimated_days,
+        row.status,
+        rfc3339(row.created_at),
+        rfc3339(row.updated_at),
+        row.version,
+    )
+
+
+async def select_proposals(
+    db: AsyncConnection, ids: Sequence[ProposalId]
+) -> Mapping[ProposalId, Proposal]:
+    """Proposals by id."""
+    rows = await db.execute(_BY_ID, {"ids": ids})
+    return {row.id: _proposal(row) for row in rows}
+
+
+async def select_at_stake(
+    tx: AsyncConnection, project_ids: Collection[ProjectId], ids: Sequence[ProposalId]
+) -> dict[ProposalId, Proposal]:
+    """These proposals, and every pending one for the projects."""
+    asked = {"project_ids": list(project_ids), "ids": ids}
+    return {row.id: _proposal(row) for row in await tx.execute(_AT_STAKE, asked)}
+
+
+async def take_ids(tx: AsyncConnection, count: int) -> list[ProposalId]:
+    """Ids for proposals about to be inserted."""
+    return [ProposalId(id) for id in await current().ids.take(tx, proposal_ids, count)]
+
+
+_NEW = rows_of(
+    "new",
+    id=BigInteger(),
+    project_id=BigInteger(),
+    freelancer_id=BigInteger(),
+    cover_letter=Text(),
+    bid=Numeric(12, 2),
+    currency=Text(),
+    estimated_days=Integer(),
+    status=Text(),
+)
+_INSERT = (
+    upsert(proposals)
+    .from_select(list(_NEW.c.keys()), select(*_NEW.c))
+    .on_conflict_do_nothing(index_elements=[proposals.c.project_id, proposals.c.freelancer_id])
+    .returning(proposals.c.id, proposals.c.created_at)
+)
+
+
+async def insert_proposals(
+    tx: AsyncConnection, new: Sequence[Proposal]
+) -> Mapping[ProposalId, Proposal]:
+    """Insert proposals; those whose freelancer has one for the project already aren't returned."""
+    names = list(_NEW.c.keys())
+    ordered = sorted(new, key=lambda proposal: (proposal.project_id, proposal.freelancer_id))
+    rows = [[getattr(proposal, name) for name in names] for proposal in ordered]
+    stored = await tx.execute(_INSERT, columns_of("new", names, rows))
+    by_id = {proposal.id: proposal for proposal in new}
+    return {
+        row.id: replace(
+            by_id[row.id],
+            created_at=rfc3339(row.created_at),
+            updated_at=rfc3339(row.created_at),
+        )
+        for row in stored
+    }
+
+
+_CHANGED = rows_of(
+    "changed",
+    id=BigInteger(),
+    project_id=BigInteger(),
+    cover_letter=Text(),
+    bid=Numeric(12, 2),
+    estimated_days=Integer(),
+    status=Text(),
+    version=Integer(),
+)
+_UPDATE = (
+    update(proposals)
+    .values(
+        {
+            name: _CHANGED.c[name]
+            for name in ("cover_letter", "bid", "estimated_days", "status", "version")
+        }
+    )
+    .values(updated_at=func.now())
+    .where(proposals.c.id == _CHANGED.c.id, proposals.c.project_id == _CHANGED.c.project_id)
+    .returning(proposals.c.updated_at)
+)
+
+
+async def update_proposals(tx: AsyncConnection, changed: Sequence[Proposal]) -> str:
+    """Store proposals whose projects this transaction holds; returns when they were updated."""
+    names = list(_CHANGED.c.keys())
+    rows = [[getattr(proposal, name) for name in names] for proposal in changed]
+    stored = await tx.execute(_UPDATE, columns_of("changed", names, rows))
+    return rfc3339(stored.scalars().all()[0])
+
+
+_created = SortKey(lambda _: proposals.c.created_at, DateTime(timezone=True), datetime)
+_bid = SortKey(lambda _: proposals.c.bid, Numeric(12, 2), Decimal)
+
+select_proposal_pages = PageQuery(
+    "select_proposal_pages",
+    columns=_COLUMNS,
+    key=proposals.c.id,
+    filters={
+        "project_id": Filter(BigInteger(), lambda id: proposals.c.project_id == id),
+        "freelancer_id": Filter(BigInteger(), lambda id: proposals.c.freelancer_id == id),
+        "status": Filter(Text(), lambda status: proposals.c.status == status),
+    },
+    sorts={
+        "created_at": _created,
+        "-created_at": replace(_created, descending=True),
+        "bid": _bid,
+        "-bid": replace(_bid, descending=True),
+    },
+    build=_proposal,
+)

@@ -1,0 +1,282 @@
+"""The rules of proposals: who bids, who sees the bids, who is hired.
+
+Whoever changes a proposal holds its project's row first. So one lock, taken in the order of the
+projects' ids, stands for all bids of a project, and of 100 acceptances at once one wins.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import asdict, replace
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.db.batches import read_batch, write_batch
+from mercenary.errors import Conflict, Forbidden, NotFound, ProblemError
+from mercenary.http.access import Caller, UserId
+from mercenary.http.endpoint import Page
+from mercenary.http.lists import read_page
+from mercenary.projects import service as projects
+from mercenary.projects.schemas import Project, ProjectId
+from mercenary.proposals import queries
+from mercenary.proposals.schemas import (
+    NewProposal,
+    Proposal,
+    ProposalId,
+    ProposalPatch,
+    ProposalQuery,
+)
+
+find_proposal = read_batch(queries.select_proposals)
+find_proposal_page = read_batch(queries.select_proposal_pages, max_size=32)
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A freelancer's ask to bid for a project."""
+
+    freelancer_id: UserId
+    project_id: ProjectId
+    new: NewProposal
+
+
+class Revision(msgspec.Struct, frozen=True):
+    """A freelancer's ask to change an own proposal."""
+
+    caller: Caller
+    project_id: ProjectId
+    id: ProposalId
+    patch: ProposalPatch
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A client's ask to accept or reject a proposal for an own project."""
+
+    caller: Caller
+    project_id: ProjectId
+    id: ProposalId
+    verdict: Literal["accepted", "rejected"]
+
+
+async def visible_proposal(caller: Caller, id: ProposalId) -> Proposal:
+    """The proposal, if the caller is a party to it.
+
+    Raises:
+        NotFound: there is none, or it is between others.
+    """
+    proposal = await find_proposal(id)
+    if proposal is not None:
+        if caller.is_admin or proposal.freelancer_id == caller.id:
+            return proposal
+        project = await projects.find_project(proposal.project_id)
+        if project is not None and projects.may_manage(caller, project):
+            return proposal
+    raise NotFound("proposal", id)
+
+
+async def list_for_project(
+    caller: Caller, project_id: ProjectId, query: ProposalQuery
+) -> Page[Proposal]:
+    """The bids for a project: all of them to its owner, to a freelancer the own one.
+
+    Raises:
+        NotFound: there is no such project, or none that the caller may see.
+        Forbidden: the project is another client's.
+    """
+    project = await projects.visible_project(caller, project_id)
+    owns = projects.may_manage(caller, project)
+    if not owns and caller.role != "freelancer":
+        raise Forbidden("Only the project's owner may see its proposals.")
+    return await _read(query, project_id=project_id, freelancer_id=None if owns else caller.id)
+
+
+async def list_own(caller: Caller, query: ProposalQuery) -> Page[Proposal]:
+    """The bids that the caller has made."""
+    return await _read(query, project_id=None, freelancer_id=caller.user_id)
+
+
+async def submit(submission: Submission) -> Proposal:
+    """Bid for a project.
+
+    Raises:
+        NotFound: there is no such project, or it is a draft.
+        Conflict: it isn't open, or has a proposal by this freelancer already.
+    """
+    return await add_proposal(submission)
+
+
+async def revise(caller: Caller, id: ProposalId, patch: ProposalPatch) -> Proposal:
+    """Change or withdraw an own proposal that is pending.
+
+    Raises:
+        NotFound: there is none, or it is between others.
+        Forbidden: the caller is the project's owner, who can't change a bid.
+        Conflict: it isn't pending any more.
+    """
+    proposal = await visible_proposal(caller, id)
+    return await change_proposal(Revision(caller, proposal.project_id, id, patch))
+
+
+async def decide(
+    caller: Caller, id: ProposalId, verdict: Literal["accepted", "rejected"]
+) -> Proposal:
+    """Accept a proposal, and with that reject the others and begin the project; or reject it.
+
+    Raises:
+        NotFound: there is none, or it is between others.
+        Forbidden: the caller isn't the project's owner.
+        Conflict: the proposal isn't pending, or the project isn't open.
+    """
+    proposal = await visible_proposal(caller, id)
+    return await decide_proposal(Decision(caller, proposal.project_id, id, verdict))
+
+
+async def add_proposals(
+    tx: AsyncConnection, asks: Sequence[Submission]
+) -> Sequence[Proposal | Exception]:
+    """Insert bids for projects that are open while this transaction holds them."""
+    held = await projects.lock_projects(tx, {ask.project_id for ask in asks})
+    ids = await queries.take_ids(tx, len(asks))
+    outcomes = [_submitted(id, ask, held) for id, ask in zip(ids, asks, strict=True)]
+    new = [outcome for outcome in outcomes if isinstance(outcome, Proposal)]
+    stored = await queries.insert_proposals(tx, new) if new else {}
+    twice = Conflict("You have made a proposal for this project already.")
+    return [
+        stored.get(outcome.id, twice) if isinstance(outcome, Proposal) else outcome
+        for outcome in outcomes
+    ]
+
+
+async def change_proposals(
+    tx: AsyncConnection, asks: Sequence[Revision]
+) -> Sequence[Proposal | Exception]:
+    """Change bids while this transaction holds their projects; asks about one follow each other."""
+    await projects.lock_projects(tx, {ask.project_id for ask in asks})
+    before = await queries.select_proposals(tx, [ask.id for ask in asks])
+    held = dict(before)
+    outcomes: list[Proposal | Exception] = []
+    for ask in asks:
+        try:
+            held[ask.id] = _revised(held.get(ask.id), ask)
+            outcomes.append(held[ask.id])
+        except ProblemError as problem:
+            outcomes.append(problem)
+    return await _stored(tx, before, held, outcomes)
+
+
+async def decide_proposals(
+    tx: AsyncConnection, asks: Sequence[Decision]
+) -> Sequence[Proposal | Exception]:
+    """Decide bids in the order of asking, each seeing what the ones before it decided."""
+    projects_before = await projects.lock_projects(tx, {ask.project_id for ask in asks})
+    before = await queries.select_at_stake(tx, projects_before, [ask.id for ask in asks])
+    held_projects: dict[ProjectId, Project] = dict(projects_before)
+    held = dict(before)
+    outcomes: list[Proposal | Exception] = []
+    for ask in asks:
+        try:
+            outcomes.append(_decided(ask, held_projects, held))
+        except ProblemError as problem:
+            outcomes.append(problem)
+    await projects.store_projects(tx, projects_before, held_projects)
+    return await _stored(tx, before, held, outcomes)
+
+
+add_proposal = write_batch(add_proposals, order=lambda ask: ask.project_id)
+change_proposal = write_batch(change_proposals, order=lambda ask: ask.project_id)
+decide_proposal = write_batch(decide_proposals, order=lambda ask: ask.project_id)
+
+
+async def _read(
+    query: ProposalQuery, *, project_id: ProjectId | None, freelancer_id: UserId | None
+) -> Page[Proposal]:
+    return await read_page(
+        find_proposal_page,
+        queries.select_proposal_pages,
+        parameters=query,
+        sort=query.sort,
+        filters={
+            "project_id": project_id,
+            "freelancer_id": freelancer_id,
+            "status": query.status,
+        },
+    )
+
+
+def _submitted(
+    id: ProposalId, ask: Submission, held: Mapping[ProjectId, Project]
+) -> Proposal | ProblemError:
+    project = held.get(ask.project_id)
+    if project is None or project.status == "draft":
+        return NotFound("project", ask.project_id)
+    if project.status != "open":
+        return Conflict(f"The project is {project.status}; proposals are taken while it is open.")
+    return Proposal(
+        id=id,
+        project_id=project.id,
+        freelancer_id=ask.freelancer_id,
+        cover_letter=ask.new.cover_letter,
+        bid=ask.new.bid,
+        currency=project.currency,
+        estimated_days=ask.new.estimated_days,
+        status="pending",
+        created_at="",
+        updated_at="",
+        version=1,
+    )
+
+
+def _revised(proposal: Proposal | None, ask: Revision) -> Proposal:
+    if proposal is None:
+        raise NotFound("proposal", ask.id)
+    if proposal.freelancer_id != ask.caller.id:
+        raise Forbidden("Only the freelancer who made a proposal may change it.")
+    _require_pending(proposal)
+    given = {name: value for name, value in asdict(ask.patch).items() if value is not UNSET}
+    return replace(proposal, version=proposal.version + 1, **given)
+
+
+def _decided(
+    ask: Decision, held_projects: dict[ProjectId, Project], held: dict[ProposalId, Proposal]
+) -> Proposal:
+    project, proposal = held_projects.get(ask.project_id), held.get(ask.id)
+    if project is None or proposal is None:
+        raise NotFound("proposal", ask.id)
+    if project.client_id != ask.caller.id:
+        raise Forbidden("Only the project's owner may decide its proposals.")
+    if project.status != "open":
+        raise Conflict(f"The project is {project.status}; proposals are decided while it is open.")
+    _require_pending(proposal)
+    held[ask.id] = _with_status(proposal, ask.verdict)
+    if ask.verdict == "accepted":
+        for other in list(held.values()):
+            if other.project_id == project.id and other.status == "pending":
+                held[other.id] = _with_status(other, "rejected")
+        begun = projects.move(project, "in_progress")
+        held_projects[project.id] = replace(begun, version=project.version + 1)
+    return held[ask.id]
+
+
+def _require_pending(proposal: Proposal) -> None:
+    if proposal.status != "pending":
+        raise Conflict(f"The proposal is {proposal.status}; only pending ones can change.")
+
+
+def _with_status(proposal: Proposal, status: Literal["accepted", "rejected"]) -> Proposal:
+    return replace(proposal, status=status, version=proposal.version + 1)
+
+
+async def _stored(
+    tx: AsyncConnection,
+    before: Mapping[ProposalId, Proposal],
+    after: Mapping[ProposalId, Proposal],
+    outcomes: Sequence[Proposal | Exception],
+) -> Sequence[Proposal | Exception]:
+    changed = [proposal for id, proposal in after.items() if proposal != before[id]]
+    if not changed:
+        return outcomes
+    time = await queries.update_proposals(tx, changed)
+    return [
+        replace(outcome, updated_at=time) if isinstance(outcome, Proposal) else outcome
+        for outcome in outcomes
+    ]
