@@ -17,6 +17,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
+async def turns(count: int = 8) -> None:
+    """Give the loop time for whatever is due at once, to see what isn't."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 class Desk:
     """A run that keeps a record and goes no further than the test lets it."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from mercenary.batching import Batch, Lanes
 from mercenary.errors import Overloaded, Unavailable
-from tests.unit.desk import Desk, batch_of, outcomes, until
+from tests.unit.desk import Desk, batch_of, outcomes, turns, until
 
 
 async def test_what_is_asked_in_one_turn_travels_together() -> None:
@@ -25,7 +25,7 @@ async def test_what_is_asked_during_a_run_travels_with_the_next() -> None:
     first = batch.ask(1)
     await desk.busy(1)
     later = [batch.ask(2), batch.ask(3)]
-    await asyncio.sleep(0)
+    await turns()
     assert desk.runs == [[1]]
     desk.release()
     assert await outcomes(first, *later) == [-1, -2, -3]
@@ -105,7 +105,7 @@ async def test_no_more_run_at_once_than_there_are_lanes() -> None:
     desks = [Desk(held=True) for _ in range(3)]
     asked = [batch_of(desk, lanes=lanes).ask(1) for desk in desks]
     await desks[1].busy(1)
-    await asyncio.sleep(0)
+    await turns()
     assert [len(desk.runs) for desk in desks] == [1, 1, 0]
     assert lanes.busy == 2
     for desk in desks:
@@ -135,7 +135,7 @@ async def test_a_batch_whose_callers_have_left_hands_its_turn_on() -> None:
     first = batch_of(desk, lanes=lanes).ask(1)
     await desk.busy(1)
     abandoned, next_one = batch_of(desk, lanes=lanes).ask(2), batch_of(desk, lanes=lanes).ask(3)
-    await asyncio.sleep(0)
+    await turns()
     abandoned.cancel()
     desk.release()
     assert await outcomes(first, next_one) == [-1, -3]
@@ -166,7 +166,7 @@ async def test_a_closed_batch_serves_what_waits_and_refuses_the_rest() -> None:
     with pytest.raises(Unavailable):
         batch.ask(3)
     drained = asyncio.ensure_future(batch.drain())
-    await asyncio.sleep(0)
+    await turns()
     assert not drained.done()
     desk.release()
     await drained

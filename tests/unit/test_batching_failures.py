@@ -9,7 +9,7 @@ import pytest
 
 from mercenary.batching import Batch, Lanes, _Caller
 from mercenary.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
-from tests.unit.desk import Desk, PoisonError, batch_of, outcomes
+from tests.unit.desk import Desk, PoisonError, batch_of, outcomes, turns
 
 
 async def test_an_exception_among_the_outcomes_fails_its_ask_alone() -> None:
@@ -259,7 +259,7 @@ async def test_draining_ends_when_the_last_caller_leaves() -> None:
     batch = batch_of(Desk())
     asked = batch.ask(1)
     drained = asyncio.ensure_future(batch.drain())
-    await asyncio.sleep(0)
+    await turns()
     asked.cancel()
     async with asyncio.timeout(5):
         await drained
