@@ -1,0 +1,49 @@
+"""What every feature's tables have in common; use it in a feature's `tables.py`.
+
+A table says in its `info` how it is spread once the database has outgrown one server: `by` names
+the distribution column, REFERENCE marks a table that every shard holds whole. A foreign key whose
+`info` is CROSSING can exist on one server only.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import CheckConstraint, ColumnElement, DateTime, Index, MetaData, Numeric, func
+from sqlalchemy.schema import Column
+from sqlalchemy.sql.elements import TextClause
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+REFERENCE: Final[dict[str, Any]] = {"distributed_by": None}
+CROSSING: Final[dict[str, Any]] = {"crosses_shards": True}
+MONEY: Final = Numeric(12, 2)
+
+
+def by(column: str) -> dict[str, Any]:
+    """The `info` of a table whose rows are spread by a column."""
+    return {"distributed_by": column}
+
+
+def moment(name: str, *, nullable: bool = False, default: bool = True) -> Column[Any]:
+    """A point in time; unless told otherwise it is the transaction's start."""
+    automatic = func.now() if default and not nullable else None
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=automatic)
+
+
+def one_of(column: str, *values: str) -> CheckConstraint:
+    """A column of text that takes these values only."""
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def index(
+    name: str, *columns: str | ColumnElement[Any] | TextClause, serves: str, **options: Any
+) -> Index:
+    """An index that says which query it serves; the migration makes that the index's comment."""
+    return Index(name, *columns, info={"serves": serves}, **options)

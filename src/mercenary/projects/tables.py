@@ -1,0 +1,87 @@
+"""Projects and the skills they need, spread by project.
+
+Columns of fixed width stand first, which saves PostgreSQL the padding between them.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    ForeignKey,
+    Integer,
+    Sequence,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
+
+from mercenary.db.metadata import CROSSING, MONEY, by, index, metadata, moment, one_of
+
+project_ids = Sequence("projects_id_seq", metadata=metadata, data_type=BigInteger())
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("client_id", BigInteger, ForeignKey("users.id", info=CROSSING), nullable=False),
+    moment("created_at"),
+    moment("updated_at"),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("status", Text, nullable=False, server_default=text("'draft'")),
+    Column("currency", Text, nullable=False, comment="ISO 4217"),
+    Column("budget", MONEY, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column(
+        "search",
+        TSVECTOR,
+        Computed(
+            "(setweight(to_tsvector('english'::regconfig, title), 'A'::\"char\")"
+            " || setweight(to_tsvector('english'::regconfig, description), 'B'::\"char\"))",
+            persisted=True,
+        ),
+    ),
+    one_of("status", "draft", "open", "in_progress", "completed", "cancelled"),
+    CheckConstraint("budget > 0", name="budget"),
+    CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
+    index(
+        "idx_projects_status_created",
+        "status",
+        "created_at",
+        "id",
+        serves="GET /projects?status=, newest or oldest first",
+    ),
+    index(
+        "idx_projects_created", "created_at", "id", serves="GET /projects, newest or oldest first"
+    ),
+    index(
+        "idx_projects_budget",
+        "budget",
+        "id",
+        serves="GET /projects?sort=budget, min_budget and max_budget",
+    ),
+    index(
+        "idx_projects_client_created",
+        "client_id",
+        "created_at",
+        "id",
+        serves="GET /projects?client_id=",
+    ),
+    index("idx_projects_search", "search", postgresql_using="gin", serves="GET /projects?q="),
+    info=by("id"),
+    comment="work that clients want done",
+)
+
+project_skills = Table(
+    "project_skills",
+    metadata,
+    Column(
+        "project_id", BigInteger, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("skill_id", BigInteger, ForeignKey("skills.id"), primary_key=True),
+    index("idx_project_skills_skill", "skill_id", "project_id", serves="GET /projects?skill="),
+    info=by("project_id"),
+    comment="skills that a project needs",
+)
