@@ -52,7 +52,7 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CacheSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="upper"):
-    """One cache in the guide's terms, with the names in capitals outside. The timeout is seconds."""
+    """One cache in the guide's terms, names in capitals outside. The timeout is seconds."""
 
     cache_type: Literal["RedisCache"] = "RedisCache"
     cache_redis_url: RedisURL = "redis://localhost:6379/0"
@@ -131,7 +131,14 @@ class Loaded:
     sources: Mapping[str, str]
 
 
-class SettingsError(Exception):
+class SetupError(Exception):
+    """Something that the person at the terminal can mend: one line of what, and what to do.
+
+    Commands end on it with exit code 2 and without a traceback.
+    """
+
+
+class SettingsError(SetupError):
     """The settings can't be used. `lines` names every fault at once, each with its source."""
 
     def __init__(self, lines: list[str]) -> None:
