@@ -21,7 +21,7 @@ def rows_of(alias: str, **columns: TypeEngine[Any]) -> TableValuedAlias:
     """`unnest(:a, :b) AS alias(a, b)`: rows from parameters, one list each, all of one length."""
     parameters = [array_of(f"{alias}_{name}", type_) for name, type_ in columns.items()]
     typed = [column(name, type_) for name, type_ in columns.items()]
-    return func.unnest(*parameters).table_valued(*typed, name=alias)
+    return func.unnest(*parameters).table_valued(*typed).render_derived(name=alias)
 
 
 def columns_of(alias: str, names: Iterable[str], rows: Iterable[Iterable[Any]]) -> dict[str, Any]:

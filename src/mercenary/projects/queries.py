@@ -190,6 +190,7 @@ def _needs_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
     return (
         select(project_skills.c.project_id)
         .where(project_skills.c.project_id == projects.c.id, project_skills.c.skill_id == skill_id)
+        .correlate_except(project_skills)
         .exists()
     )
 

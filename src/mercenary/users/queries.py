@@ -204,6 +204,7 @@ def _has_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
     return (
         select(user_skills.c.user_id)
         .where(user_skills.c.user_id == users.c.id, user_skills.c.skill_id == skill_id)
+        .correlate_except(user_skills)
         .exists()
     )
 

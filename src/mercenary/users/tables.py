@@ -34,7 +34,9 @@ users = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("is_active", Boolean, nullable=False, server_default=text("true")),
     Column("role", Text, nullable=False),
-    Column("email", Text, nullable=False, comment="as given; unique in credentials, regardless of case"),
+    Column(
+        "email", Text, nullable=False, comment="as given; unique in credentials, regardless of case"
+    ),
     Column("name", Text, nullable=False),
     Column("country", Text, comment="ISO 3166-1 alpha-2"),
     Column("currency", Text, nullable=False, server_default=text("'USD'"), comment="ISO 4217"),
@@ -65,7 +67,12 @@ users = Table(
     ),
     index("idx_users_created", "created_at", "id", serves="GET /users?sort=created_at, both ways"),
     index("idx_users_name", "name", "id", serves="GET /users?sort=name"),
-    index("idx_users_hourly_rate", "hourly_rate", "id", serves="GET /users?sort=-hourly_rate"),
+    index(
+        "idx_users_hourly_rate",
+        func.coalesce(text("hourly_rate"), text("0")),
+        "id",
+        serves="GET /users?sort=-hourly_rate, those without a rate last",
+    ),
     index("idx_users_role_created", "role", "created_at", "id", serves="GET /users?role="),
     index("idx_users_country_created", "country", "created_at", "id", serves="GET /users?country="),
     index("idx_users_search", "search", postgresql_using="gin", serves="GET /users?q="),
