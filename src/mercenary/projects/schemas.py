@@ -65,9 +65,10 @@ class ProjectQuery(ListQuery):
     client_id: Id | None = None
     min_budget: Amount | None = None
     max_budget: Amount | None = None
-    q: Annotated[
-        str | None, Meta(min_length=1, max_length=200, description="Words to find, or -word.")
-    ] = None
+    q: (
+        Annotated[str, Meta(min_length=1, max_length=200, description="Words to find, or -word.")]
+        | None
+    ) = None
     sort: Annotated[
         Literal["created_at", "-created_at", "budget", "-budget", "-relevance"] | None,
         Meta(description="Newest first where none is given; -relevance needs q."),

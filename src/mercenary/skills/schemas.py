@@ -30,7 +30,12 @@ class NewSkill(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SkillQuery(ListQuery):
     """What the list of skills is searched for."""
 
-    q: Annotated[
-        str | None,
-        Meta(min_length=1, max_length=80, description="The beginning of a name, or one like it."),
-    ] = None
+    q: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1, max_length=80, description="The beginning of a name, or one like it."
+            ),
+        ]
+        | None
+    ) = None

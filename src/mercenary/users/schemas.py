@@ -70,9 +70,10 @@ class UserQuery(ListQuery):
         tuple[Id, ...], Meta(max_length=10, description="Skill ids; all of them must be commanded.")
     ] = ()
     country: Country | None = None
-    q: Annotated[
-        str | None, Meta(min_length=1, max_length=200, description="Words to find, or -word.")
-    ] = None
+    q: (
+        Annotated[str, Meta(min_length=1, max_length=200, description="Words to find, or -word.")]
+        | None
+    ) = None
     sort: Annotated[
         Literal["created_at", "-created_at", "name", "-hourly_rate"] | None,
         Meta(description="Newest first where none is given; with -hourly_rate no rate comes last."),

@@ -1,0 +1,129 @@
+"""Real servers for every test: one PostgreSQL and one Valkey a session, a database a module."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+# Before anything reads the settings: hashes as cheap as Argon2 allows, since tests sign up often.
+os.environ |= {
+    "MERCENARY_ARGON2_MEMORY_KIB": "8",
+    "MERCENARY_ARGON2_TIME_COST": "1",
+    "MERCENARY_LOG_LEVEL": "error",
+}
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import event, make_url
+
+from mercenary import settings
+from mercenary.app import Application
+from mercenary.db import engine
+from mercenary.db.migrate import upgrade
+from mercenary.local.postgres import EmbeddedPostgres
+from mercenary.local.valkey import EmbeddedValkey
+
+TEMPLATE = "mercenary_template"
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    """A Valkey for the session."""
+    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL for the session."""
+    server = EmbeddedPostgres(_reachable(tmp_path_factory.mktemp("postgres")))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database to copy."""
+    await _run(postgres.uri, f"CREATE DATABASE {TEMPLATE}")
+    await upgrade(_database(postgres.uri, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="module")
+async def database_uri(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """A migrated, empty database for the module's tests."""
+    name = f"test_{uuid4().hex}"
+    await _run(postgres.uri, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _database(postgres.uri, name)
+    await _run(postgres.uri, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+async def application(
+    database_uri: str, valkey: EmbeddedValkey
+) -> AsyncIterator[Application]:
+    """The application, started on the module's database."""
+    os.environ["CACHE_CONFIG"] = valkey.cache_config
+    os.environ["SQLALCHEMY_DATABASE_URI"] = database_uri
+    settings.get.cache_clear()
+    application = Application(settings.get(), database_uri)
+    await application.start()
+    yield application
+    await application.stop()
+
+
+@pytest.fixture(scope="module")
+async def client(application: Application) -> AsyncIterator[httpx.AsyncClient]:
+    """A guest's client."""
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://mercenary") as client:
+        yield client
+
+
+class Statements(list[str]):
+    """What the database was asked while it was recorded."""
+
+    @contextmanager
+    def recorded(self) -> Iterator["Statements"]:
+        """Record from here on, anew."""
+        self.clear()
+        target = engine.current().engine.sync_engine
+
+        def record(*arguments: object) -> None:
+            self.append(str(arguments[2]))
+
+        event.listen(target, "before_cursor_execute", record)
+        try:
+            yield self
+        finally:
+            event.remove(target, "before_cursor_execute", record)
+
+
+@pytest.fixture
+def statements(application: Application) -> Statements:
+    """Records the statements of a block: `with statements.recorded(): …; len(statements)`."""
+    return Statements()
+
+
+def _database(uri: str, name: str) -> str:
+    return make_url(uri).set(database=name).render_as_string(hide_password=False)
+
+
+async def _run(uri: str, statement: str) -> None:
+    connection = await asyncpg.connect(uri)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _reachable(folder: Path) -> Path:
+    # Root's servers run as another user, whom pytest's private folders would keep out.
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    return folder
