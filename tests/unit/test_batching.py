@@ -11,6 +11,8 @@ from mercenary.batching import Batch, Lanes
 from mercenary.errors import Overloaded, Unavailable
 from tests.unit.desk import Desk, batch_of, outcomes, turns, until
 
+pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
+
 
 async def test_what_is_asked_in_one_turn_travels_together() -> None:
     desk = Desk()

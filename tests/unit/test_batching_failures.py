@@ -11,6 +11,8 @@ from mercenary.batching import Batch, Lanes, _Caller
 from mercenary.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
 from tests.unit.desk import Desk, PoisonError, batch_of, outcomes, turns
 
+pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
+
 
 async def test_an_exception_among_the_outcomes_fails_its_ask_alone() -> None:
     async def run(asks: Sequence[int]) -> Sequence[int | Exception]:
