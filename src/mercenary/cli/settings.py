@@ -1,5 +1,7 @@
 """`mercenary settings`: what is in force here, and who said so. Secrets stay hidden."""
 
+import sys
+
 import click
 import msgspec
 from rich.console import Console
@@ -28,4 +30,4 @@ def command(as_json: bool) -> None:
     shown.columns[1].overflow = "fold"
     for name, value, source, sets in rows:
         shown.add_row(name, value, source, sets, style="dim" if source == "default" else "")
-    Console(width=None if click.get_text_stream("stdout").isatty() else 160).print(shown)
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)

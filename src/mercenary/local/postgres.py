@@ -1,0 +1,193 @@
+"""PostgreSQL 18 of one's own: made on first use, set for real work, on a private Unix socket.
+
+Only the account that runs it (and root) can reach the socket, which is why no password is asked.
+"""
+
+import math
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from mercenary.local.account import Account, serving_account
+from mercenary.local.binaries import postgres_programs
+from mercenary.local.children import Child, ChildError, run_once
+from mercenary.local.folder import SPACE_TO_START, full_disk, require_space, socket_folder
+from mercenary.local.processes import arguments, total_memory
+from mercenary.settings import SetupError
+
+DATABASE: Final = "mercenary"
+MEGABYTE: Final = 1 << 20
+# Where postmaster.pid says "ready", which pg_ctl reads, too (LOCK_FILE_LINE_PM_STATUS).
+STATUS_LINE: Final = 7
+
+
+class EmbeddedPostgres:
+    """A cluster in `folder`/postgres, made by the first `start()`, its socket in `folder`/run.
+
+    `connections` is how many it takes at once. The log goes to `logs`, `folder` by default.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        logs: Path | None = None,
+        account: Account | None = None,
+        connections: int = 100,
+    ) -> None:
+        self.folder = folder.resolve() / "postgres"
+        self.account = account or serving_account()
+        self.sockets = socket_folder(folder.resolve(), self.account)
+        self.connections = connections
+        self.programs = postgres_programs(self.account)
+        self.child = Child(
+            "postgres",
+            [str(self.programs / "postgres"), "-D", str(self.folder)],
+            (logs or folder) / "postgres.log",
+            self.is_ready,
+            stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
+            account=self.account,
+            ready_within=60.0,  # after a crash it replays its log first
+            stop_within=30.0,
+        )
+
+    @property
+    def uri(self) -> str:
+        """The address, as SQLAlchemy, asyncpg and psql take it."""
+        return f"postgresql://{DATABASE}@/{DATABASE}?host={quote(str(self.sockets))}"
+
+    def start(self) -> None:
+        """Make the cluster where it is missing, start it, make the database. Raises `SetupError`,
+        `ChildError`."""
+        self.account.own(self.sockets)
+        if not (self.folder / "PG_VERSION").exists():
+            self._make_cluster()
+        self._configure()
+        self._drop_stale_lock()
+        self.child.start()
+        if not (self.folder / "mercenary.ready").exists():
+            self._make_database()
+
+    def stop(self) -> bool:
+        """Stop it. False when it had to be killed; its log then heals it on the next start."""
+        return self.child.stop()
+
+    def is_ready(self) -> bool:
+        """Whether the server says of itself that it takes connections."""
+        lines = self._lock_lines()
+        return (
+            len(lines) > STATUS_LINE
+            and lines[0].strip() == str(self.child.pid)
+            and lines[STATUS_LINE].strip() == "ready"
+        )
+
+    def running_pid(self) -> int | None:
+        """The process id of a server that runs on this cluster, whoever started it."""
+        lines = self._lock_lines()
+        if not lines or not lines[0].strip().isdigit():
+            return None
+        pid = int(lines[0])
+        return pid if str(self.folder) in arguments(pid) else None
+
+    def run_sql(self, statement: str, database: str = DATABASE) -> str:
+        """Run one statement by psql, and return its rows as plain text. Raises `ChildError`."""
+        address = f"postgresql://{DATABASE}@/{database}?host={quote(str(self.sockets))}"
+        command = [str(self.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", address]
+        return run_once([*command, "-c", statement], account=self.account).strip()
+
+    def _make_cluster(self) -> None:
+        require_space(self.folder.parent, SPACE_TO_START)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)  # a first start that was cut off
+        making = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.folder.parent))
+        self.account.own(making)
+        command = [
+            str(self.programs / "initdb"),
+            *("-D", str(making), "--username", DATABASE, "--auth", "trust", "--encoding", "UTF8"),
+            # The same order on every machine, and the fastest comparisons.
+            *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"),
+        ]
+        try:
+            run_once(command, account=self.account, halted=self.child.halted)
+            (making / "pg_hba.conf").write_text("local all all trust\n")
+            making.rename(self.folder)  # whole or not at all
+        except ChildError as error:
+            if "No space left" in error.output:
+                raise SetupError(full_disk(self.folder)) from error
+            raise
+        finally:
+            if making.exists():
+                shutil.rmtree(making)
+
+    def _make_database(self) -> None:
+        there = f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"  # noqa: S608
+        if not self.run_sql(there, "postgres"):
+            self.run_sql(f"CREATE DATABASE {DATABASE}", "postgres")
+        self.run_sql("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        (self.folder / "mercenary.ready").touch()
+
+    def _configure(self) -> None:
+        lines = [f"{name} = '{value}'" for name, value in self._options().items()]
+        (self.folder / "postgresql.conf").write_text("\n".join(lines) + "\n")
+
+    def _options(self) -> dict[str, str]:
+        memory = memory_bytes() // MEGABYTE
+        return {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.sockets).replace("'", "''"),
+            "unix_socket_permissions": "0700",
+            "max_connections": str(self.connections),
+            # A quarter of the memory is PostgreSQL's own advice; more than 1 GB helps no demo.
+            "shared_buffers": f"{min(1024, max(64, memory // 4))}MB",
+            "effective_cache_size": f"{max(128, memory // 2)}MB",
+            "maintenance_work_mem": "128MB",
+            "work_mem": "8MB",
+            # What was answered stays: the figures are measured with these on.
+            "fsync": "on",
+            "synchronous_commit": "on",
+            "full_page_writes": "on",
+            "wal_compression": "on",
+            "wal_buffers": "16MB",
+            "max_wal_size": "1GB",
+            "checkpoint_timeout": "15min",
+            "random_page_cost": "1.1",
+            # Statements here are short: compiling them costs more than it saves.
+            "jit": "off",
+            "autovacuum_naptime": "15s",
+            "autovacuum_vacuum_scale_factor": "0.05",
+            "autovacuum_analyze_scale_factor": "0.02",
+            "idle_in_transaction_session_timeout": "60s",
+            "shared_preload_libraries": "pg_stat_statements",
+            "track_io_timing": "on",
+            "log_min_duration_statement": "250ms",
+            "log_lock_waits": "on",
+            "log_line_prefix": "%m [%p] %a ",
+            "log_timezone": "UTC",
+            "timezone": "UTC",
+        }
+
+    def _drop_stale_lock(self) -> None:
+        """After a crash the lock may name a process that is by now somebody else's."""
+        lines = self._lock_lines()
+        if lines and self.running_pid() is None:
+            (self.folder / "postmaster.pid").unlink(missing_ok=True)
+
+    def _lock_lines(self) -> list[str]:
+        try:
+            return (self.folder / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+
+def memory_bytes() -> int:
+    """The memory that this process may use: the machine's, or its control group's where less."""
+    bounds = [float(total_memory())]
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        path = Path(file)
+        if path.exists():
+            text = path.read_text().strip()
+            bounds.append(math.inf if text == "max" else float(text))
+    return int(min(bounds))
