@@ -81,10 +81,9 @@ class Batch(Generic[Ask, Answer]):
     way, since that may have read what was true before a write the caller already knows of.
     `order` is for writes: a run's asks are sorted by it, so that all runs lock rows in one order.
 
-    `parallel` runs of this batch may be under way at once, and no more than `lanes` has free.
-    `max_waiting` asks may wait, and `deadline` is the seconds a caller may be kept; its run goes
-    on, since nobody knows how far it is. A cancelled caller takes its waiting ask with it; a run
-    is a task of its own, which no caller can cancel.
+    At most `parallel` runs of this batch are under way, and as many as `lanes` has free. At most
+    `max_waiting` asks wait, and nobody longer than `deadline` seconds, though the run goes on: who
+    knows how far it is. A cancelled caller takes its waiting ask along, and can't cancel a run.
     """
 
     def __init__(
