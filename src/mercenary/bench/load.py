@@ -1,0 +1,165 @@
+"""Load in a closed model: so many connections, each asking again as soon as it is answered.
+
+Good for the top throughput; latencies are those of a server that is kept busy. `choose` gives wrk
+where it is installed, otherwise a generator of our own; both run in processes of their own, and
+tell their CPU time so that a bottleneck on this side is seen.
+"""
+
+import gc
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from mercenary.bench.traffic import Plan, Target, Traffic, lay_out
+from mercenary.settings import SetupError, cores
+
+CONNECTIONS: Final = 64
+# Past this share of a core, a thread of the generator may be what is measured.
+BUSY_SHARE: Final = 0.85
+# How much longer than asked a generator may take before it counts as stuck, in seconds.
+_GRACE_SECONDS: Final = 60
+TIMEOUT_SECONDS: Final = 10
+
+GeneratorName = Literal["wrk", "asyncio"]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a generator saw. `requests` counts every answer; `errors` is by kind."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    errors: dict[str, int]
+
+
+class Load(msgspec.Struct, frozen=True):
+    """One timed run, with what the generator itself used of the processor."""
+
+    outcome: Outcome
+    cpu_seconds: float
+    threads: int
+
+    @property
+    def errors(self) -> int:
+        """Answers that weren't 2xx, and failures of the connection."""
+        return sum(self.outcome.errors.values())
+
+    @property
+    def rate(self) -> float:
+        """Good answers a second."""
+        good = self.outcome.requests - self.outcome.errors.get("status", 0)
+        return good / self.outcome.seconds
+
+    @property
+    def share(self) -> float:
+        """How busy a thread of the generator was, 1.0 being a whole core."""
+        return self.cpu_seconds / (self.outcome.seconds * self.threads)
+
+
+class GeneratorError(SetupError):
+    """The generator gave no result; the text is what it said."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(f"the load generator failed: {said}")
+
+
+class Generator(Protocol):
+    """Something that makes load."""
+
+    name: GeneratorName
+    threads: int
+
+    def commands(self, plan: Plan) -> Sequence[list[str]]:
+        """The processes to run at the same time."""
+
+    def outcome(self, plan: Plan) -> Outcome:
+        """What they saw, once all have ended."""
+
+
+def choose(name: GeneratorName | None = None) -> Generator:
+    """The generator of that name, by default the best that is there.
+
+    Raises:
+        SetupError: wrk is asked for and isn't on PATH.
+    """
+    from mercenary.bench import asyncio_load, wrk  # they need the types above
+
+    threads = min(cores(), 4)
+    path = shutil.which("wrk")
+    if name == "asyncio" or (name is None and path is None):
+        return asyncio_load.Asyncio(threads)
+    if path is None:
+        raise SetupError("wrk is not on PATH; install it, or use --generator asyncio")
+    return wrk.Wrk(path, threads)
+
+
+def run(
+    generator: Generator,
+    traffic: Traffic,
+    target: Target,
+    *,
+    seconds: int,
+    connections: int = CONNECTIONS,
+    seed: int = 1,
+) -> Load:
+    """Keep `connections` busy for `seconds`, and tell what they saw.
+
+    Raises:
+        GeneratorError: the generator failed or got stuck.
+    """
+    with tempfile.TemporaryDirectory(prefix="mercenary-load-") as name:
+        plan = lay_out(
+            traffic, target, Path(name), connections=connections, seconds=seconds, seed=seed
+        )
+        gc.collect()
+        cpu_seconds = _run_all(generator.commands(plan), seconds + _GRACE_SECONDS)
+        return Load(generator.outcome(plan), cpu_seconds, generator.threads)
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value below which `share` (0 to 1) of the ordered values lie, by nearest rank."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+def _run_all(commands: Sequence[list[str]], seconds: float) -> float:
+    before = _children_seconds()
+    running = [
+        subprocess.Popen(  # noqa: S603 - our own generators
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for command in commands
+    ]
+    try:
+        for process in running:
+            said, _ = process.communicate(timeout=seconds)
+            if process.returncode != 0:
+                raise GeneratorError(said.decode(errors="replace").strip() or "it said nothing")
+    except subprocess.TimeoutExpired:
+        raise GeneratorError(f"it took longer than {seconds:.0f} s") from None
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+    return _children_seconds() - before
+
+
+def _children_seconds() -> float:
+    # Only processes that ended and were waited for count, so a server that runs on doesn't.
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    """The command that runs one of our modules in this interpreter."""
+    return [sys.executable, "-m", module, *arguments]

@@ -1,0 +1,46 @@
+"""What processes use: seconds of processor and bytes of memory of a whole tree of them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import psutil  # type: ignore[import-untyped]
+
+MIB = 1024 * 1024
+
+
+class Usage(NamedTuple):
+    """Since they started: seconds of processor; now: resident memory in MiB."""
+
+    cpu_seconds: float
+    rss_mib: float
+
+
+def usage(pid: int | None) -> Usage:
+    """What a process and its descendants use; nothing where `pid` is None or has ended.
+
+    Descendants that ended count by what their parents were told when they waited for them, so a
+    worker that was replaced isn't lost. Shared pages count once for each process that maps them.
+    """
+    cpu_seconds = rss = 0.0
+    for process in _tree(pid):
+        try:
+            with process.oneshot():
+                times = process.cpu_times()
+                rss += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+        cpu_seconds += times.user + times.system
+        cpu_seconds += getattr(times, "children_user", 0.0)
+        cpu_seconds += getattr(times, "children_system", 0.0)
+    return Usage(cpu_seconds, rss / MIB)
+
+
+def _tree(pid: int | None) -> Iterator[psutil.Process]:
+    if pid is None:
+        return
+    try:
+        process = psutil.Process(pid)
+        yield process
+        yield from process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
