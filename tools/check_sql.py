@@ -13,6 +13,8 @@ from pathlib import Path
 
 FILES = {"queries.py", "tables.py"}
 PACKAGES = {"db", "seeding", "bench", "ops"}
+ADAPTERS = {Path("local/postgres.py")}
+"""Makes the embedded server's database, before there is anything else that could."""
 
 BUILDERS = {
     *("select", "insert", "update", "delete", "text", "func", "union", "union_all", "exists"),
@@ -45,7 +47,7 @@ def faults_below(root: Path) -> Iterator[str]:
     """Check the files that may hold no SQL, each fault as `file:line: what`."""
     for path in sorted(root.rglob("*.py")):
         inner = path.relative_to(root)
-        if inner.name not in FILES and inner.parts[0] not in PACKAGES:
+        if inner.name not in FILES and inner.parts[0] not in PACKAGES and inner not in ADAPTERS:
             source = path.read_text(encoding="utf-8")
             for line, what in sorted(faults_in(source)):
                 yield f"{path}:{line}: {what}"
