@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Table, UniqueConstraint
+from sqlalchemy import Connection, Index, Table, UniqueConstraint
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -156,11 +156,11 @@ def test_every_unique_key_holds_the_distribution_column(table: Table) -> None:
     column = table.info["distributed_by"]
     if column is None:
         return
-    keys = [set(table.primary_key.columns.keys())]
-    for constraint in table.constraints:
-        if isinstance(constraint, UniqueConstraint):
-            keys.append(set(constraint.columns.keys()))
-    keys += [set(index.columns.keys()) for index in table.indexes if index.unique]
+    unique: list[UniqueConstraint | Index] = [
+        each for each in table.constraints if isinstance(each, UniqueConstraint)
+    ]
+    unique += [index for index in table.indexes if index.unique]
+    keys = [set(each.columns.keys()) for each in (table.primary_key, *unique)]
     assert [key for key in keys if column not in key] == []
 
 
