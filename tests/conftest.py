@@ -31,7 +31,7 @@ TEMPLATE = "mercenary_template"
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
     """A Valkey for the session."""
-    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
+    server = EmbeddedValkey(_reachable(tmp_path_factory.mktemp("valkey")))
     server.start()
     yield server
     server.stop()

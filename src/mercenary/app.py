@@ -63,6 +63,7 @@ class Application:
         engine.use(None)
         await database.close()
         authenticator().close()
+        authenticator.cache_clear()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -1,0 +1,1 @@
+"""The HTTP contract, told to the whole application on real servers."""

@@ -1,0 +1,439 @@
+"""Users: who sees what of them, how they are found, and how they change."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.lists import listed, walked
+from tests.conftest import Statements
+from tests.factories import Person, sign_up, sign_up_admin
+
+PRIVATE = ("email", "is_active")
+
+
+@pytest.fixture(scope="module")
+async def admin(client: httpx.AsyncClient, database_uri: str) -> Person:
+    return await sign_up_admin(client, database_uri)
+
+
+@pytest.fixture(scope="module")
+async def ada(client: httpx.AsyncClient) -> Person:
+    return await sign_up(client, "freelancer", name="Ada")
+
+
+@pytest.fixture(scope="module")
+async def skills(admin: Person) -> list[int]:
+    """Three skills' ids."""
+    answers = [await admin.post("/skills", {"name": name}) for name in ("Rust", "Sales", "SQL")]
+    return [answer.json()["id"] for answer in answers]
+
+
+async def profile(client: httpx.AsyncClient, name: str, **patch: Any) -> Person:
+    """A freelancer with a profile."""
+    person = await sign_up(client, patch.pop("role", "freelancer"), name=name)
+    if patch:
+        answer = await person.patch("/users/me", patch)
+        assert answer.status_code == 200, answer.text
+    return person
+
+
+async def names(client: httpx.AsyncClient, **parameters: Any) -> list[str]:
+    """The names in a guest's list, in its order."""
+    return [user["name"] for user in await listed(client, "/users", **parameters)]
+
+
+def pointers(answer: httpx.Response) -> list[str]:
+    """What a 422 names, sorted."""
+    assert answer.status_code == 422, answer.text
+    return sorted(fault["pointer"] for fault in answer.json()["errors"])
+
+
+async def test_a_profile_has_every_documented_field(client: httpx.AsyncClient, ada: Person) -> None:
+    user = (await client.get(f"/api/v1/users/{ada.id}")).json()
+    assert user == {
+        "id": ada.id,
+        "name": "Ada",
+        "role": "freelancer",
+        "headline": "",
+        "bio": "",
+        "skills": [],
+        "hourly_rate": None,
+        "currency": "USD",
+        "country": None,
+        "created_at": user["created_at"],
+        "updated_at": user["created_at"],
+        "version": 1,
+        "email": None,
+        "is_active": None,
+    }
+    assert len(user["created_at"]) == len("2026-11-23T10:00:00.000000Z")
+
+
+async def test_an_address_shows_to_admins_and_in_ones_own_profile_only(
+    client: httpx.AsyncClient, ada: Person, admin: Person
+) -> None:
+    own, by_admin = await ada.get("/users/me"), await admin.get(f"/users/{ada.id}")
+    assert (own.json()["email"], own.json()["is_active"]) == (ada.email, True)
+    assert by_admin.json() == own.json()
+    for answer in (await client.get(f"/api/v1/users/{ada.id}"), await ada.get(f"/users/{ada.id}")):
+        assert [answer.json()[field] for field in PRIVATE] == [None, None]
+
+
+async def test_lists_show_addresses_to_admins_only(
+    client: httpx.AsyncClient, admin: Person
+) -> None:
+    person = await profile(client, "Listed", country="AD")
+    for caller, email in ((client, None), (admin.client, person.email)):
+        headers = admin.headers if caller is admin.client and email else {}
+        answer = await caller.get("/api/v1/users?country=AD", headers=headers)
+        assert [user["email"] for user in answer.json()["items"]] == [email]
+
+
+async def test_a_guest_has_no_profile_of_their_own(client: httpx.AsyncClient) -> None:
+    for method in ("GET", "PATCH"):
+        answer = await client.request(method, "/api/v1/users/me", json={})
+        assert answer.status_code == 401
+        assert "WWW-Authenticate" in answer.headers
+
+
+async def test_a_deactivated_user_is_invisible_except_to_admins(
+    client: httpx.AsyncClient, admin: Person
+) -> None:
+    person = await profile(client, "Leaver", country="AF")
+    assert (await person.request("DELETE", "/users/me")).status_code == 204
+    assert (await client.get(f"/api/v1/users/{person.id}")).status_code == 404
+    assert await names(client, country="AF") == []
+    seen = (await admin.get(f"/users/{person.id}")).json()
+    assert (seen["is_active"], seen["email"], seen["version"]) == (False, person.email, 3)
+    among = (await admin.get("/users?country=AF")).json()["items"]
+    assert [user["id"] for user in among] == [person.id]
+
+
+@pytest.mark.parametrize(
+    "id", ["0", "-1", "1.5", "abc", "01", "9223372036854775807", "9223372036854775808", "9" * 40]
+)
+async def test_an_id_of_nobody_is_not_found(client: httpx.AsyncClient, id: str) -> None:
+    answer = await client.get(f"/api/v1/users/{id}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_each_filter_finds_its_own(client: httpx.AsyncClient, skills: list[int]) -> None:
+    rust, sales, sql = skills
+    both = await profile(client, "Duo", country="AL", headline="Embedded engineer")
+    one = await profile(client, "One", country="AL", bio="I write compilers")
+    await profile(client, "Client", country="AL", role="client", headline="Buys compilers")
+    levels = {skill: {"skill_id": skill, "level": 3} for skill in skills}
+    await both.request("PUT", "/users/me/skills", json=[levels[rust], levels[sql]])
+    await one.request("PUT", "/users/me/skills", json=[levels[rust]])
+    for filters, expected in (
+        ({}, ["Client", "One", "Duo"]),
+        ({"role": "client"}, ["Client"]),
+        ({"role": "freelancer"}, ["One", "Duo"]),
+        ({"skill": rust}, ["One", "Duo"]),
+        ({"skill": [sql, rust, rust]}, ["Duo"]),
+        ({"skill": sales}, []),
+        ({"q": "compiler"}, ["Client", "One"]),
+        ({"q": "compiler -buy"}, ["One"]),
+        ({"q": "ENGINEERS"}, ["Duo"]),
+        ({"q": "Duo"}, ["Duo"]),
+        ({"q": "compilers", "role": "freelancer", "skill": rust}, ["One"]),
+        ({"q": "'; -- \\ & | ! :* <->"}, []),
+    ):
+        assert await names(client, country="al", **filters) == expected, filters
+
+
+async def test_callers_of_one_moment_each_find_what_they_asked_for(
+    client: httpx.AsyncClient, skills: list[int]
+) -> None:
+    people = [await profile(client, f"Master of {skill}", country="AM") for skill in skills]
+    for person, skill in zip(people, skills, strict=True):
+        await person.request("PUT", "/users/me/skills", json=[{"skill_id": skill, "level": 5}])
+    found = await asyncio.gather(
+        *(names(client, country="AM", skill=skill) for skill in skills for _ in range(5))
+    )
+    assert found == [[f"Master of {skill}"] for skill in skills for _ in range(5)]
+
+
+async def test_each_sort_has_its_order_and_no_rate_comes_last(client: httpx.AsyncClient) -> None:
+    await profile(client, "Bo", country="AR", hourly_rate="90.00")
+    await profile(client, "Cy", country="AR")
+    await profile(client, "Al", country="AR", hourly_rate="100.00")
+    for sort, expected in (
+        (None, ["Al", "Cy", "Bo"]),
+        ("-created_at", ["Al", "Cy", "Bo"]),
+        ("created_at", ["Bo", "Cy", "Al"]),
+        ("name", ["Al", "Bo", "Cy"]),
+        ("-hourly_rate", ["Al", "Bo", "Cy"]),
+    ):
+        parameters: dict[str, Any] = {"country": "AR"} | ({"sort": sort} if sort else {})
+        assert await names(client, **parameters) == expected
+        assert [
+            u["name"] for u in await walked(client, "/users", limit=1, **parameters)
+        ] == expected
+
+
+@pytest.mark.parametrize(
+    ("sort", "country"),
+    [("created_at", "AT"), ("-created_at", "AU"), ("name", "AZ"), ("-hourly_rate", "BA")],
+)
+async def test_a_walk_shows_whoever_stays_exactly_once_while_others_come_and_go(
+    client: httpx.AsyncClient, sort: str, country: str
+) -> None:
+    # Equal names and rates on purpose: the id has to break the ties.
+    rates = ["10.00", None, "10.00", "30.00", None, "20.00", "10.00", "30.00"]
+    people = [
+        await profile(client, f"N{number % 3}", country=country, hourly_rate=rate)
+        for number, rate in enumerate(rates)
+    ]
+    leaving, staying = people[::4], [person.id for person in people if person not in people[::4]]
+
+    async def disturb(page: int) -> None:
+        await profile(client, f"N{page % 3}", country=country, hourly_rate="10.00")
+        if page < len(leaving):
+            await leaving[page].request("DELETE", "/users/me")
+
+    seen = await walked(client, "/users", each=disturb, limit=2, sort=sort, country=country)
+    ids = [user["id"] for user in seen]
+    assert len(ids) == len(set(ids))
+    assert set(staying) <= set(ids)
+
+
+async def test_the_next_page_is_linked_and_the_last_one_says_so(client: httpx.AsyncClient) -> None:
+    for name in ("X", "Y"):
+        await profile(client, name, country="BB")
+    first = await client.get("/api/v1/users?country=BB&limit=1&sort=name")
+    assert 'rel="next"' in first.headers["link"]
+    second = await client.get(first.headers["link"].partition("<")[2].partition(">")[0])
+    assert [user["name"] for user in second.json()["items"]] == ["Y"]
+    assert second.json()["next_cursor"] is None
+    assert "link" not in second.headers
+
+
+async def test_a_cursor_works_for_the_list_that_made_it_only(client: httpx.AsyncClient) -> None:
+    for name in ("X", "Y"):
+        await profile(client, name, country="BD")
+    path = "/api/v1/users?country=BD&limit=1"
+    cursor = (await client.get(path)).json()["next_cursor"]
+    flipped = cursor[:-2] + ("A" if cursor[-2] != "A" else "B") + cursor[-1]
+    for query in (
+        f"{path}&sort=name&cursor={cursor}",
+        f"/api/v1/users?country=BE&cursor={cursor}",
+        f"/api/v1/skills?cursor={cursor}",
+        f"{path}&cursor={flipped}",
+        f"{path}&cursor=",
+        f"{path}&cursor=%C3%A4%20%2F",
+        f"{path}&cursor={'x' * 4000}",
+    ):
+        answer = await client.get(query)
+        assert answer.status_code == 400, query
+        assert answer.json()["type"] == "/problems/invalid-cursor"
+    # Another size of page is the same list.
+    assert len((await client.get(f"/api/v1/users?country=BD&cursor={cursor}")).json()["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "wrong"),
+    [
+        ("limit=0", ["?limit"]),
+        ("limit=101", ["?limit"]),
+        ("limit=abc", ["?limit"]),
+        ("limit=", ["?limit"]),
+        ("limit=1.5", ["?limit"]),
+        ("limit=1&limit=2", ["?limit"]),
+        ("limit=99999999999999999999", ["?limit"]),
+        ("sort=email", ["?sort"]),
+        ("role=boss", ["?role"]),
+        ("country=XX", ["?country"]),
+        ("skill=0", ["?skill"]),
+        ("skill=x&skill=1", ["?skill"]),
+        ("q=", ["?q"]),
+        ("q=%00", ["?q"]),
+        ("q=" + "x" * 201, ["?q"]),
+        ("nonsense=1", ["?nonsense"]),
+        ("limit=0&sort=email&nonsense=1", ["?limit", "?nonsense", "?sort"]),
+    ],
+)
+async def test_wrong_parameters_are_all_named(
+    client: httpx.AsyncClient, query: str, wrong: list[str]
+) -> None:
+    assert pointers(await client.get(f"/api/v1/users?{query}")) == wrong
+
+
+async def test_an_unknown_parameter_or_sort_names_the_known_ones(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/api/v1/users?colour=red&sort=colour")
+    detail = {fault["pointer"]: fault["detail"] for fault in answer.json()["errors"]}
+    for known in ("limit", "cursor", "role", "skill", "country", "q", "sort"):
+        assert known in detail["?colour"]
+    for known in ("created_at", "-created_at", "name", "-hourly_rate"):
+        assert known in detail["?sort"]
+
+
+@pytest.mark.parametrize("limit", [1, 20, 21, 100])
+async def test_every_limit_from_1_to_100_is_taken(client: httpx.AsyncClient, limit: int) -> None:
+    answer = await client.get(f"/api/v1/users?limit={limit}")
+    assert answer.status_code == 200
+    assert len(answer.json()["items"]) <= limit
+
+
+async def test_a_patch_changes_what_it_names_and_leaves_the_rest(
+    client: httpx.AsyncClient,
+) -> None:
+    person = await profile(client, "Grace", headline="Compilers", country="BF")
+    before = (await person.get("/users/me")).json()
+    answer = await person.patch(
+        "/users/me", {"bio": "Since 1952.", "hourly_rate": 12.5, "currency": "eur"}
+    )
+    changed = before | {
+        "bio": "Since 1952.",
+        "hourly_rate": "12.50",
+        "currency": "EUR",
+        "version": before["version"] + 1,
+        "updated_at": answer.json()["updated_at"],
+    }
+    assert answer.json() == changed
+    assert changed["updated_at"] > before["updated_at"]
+    assert (await person.get("/users/me")).json() == changed
+
+
+async def test_null_empties_what_may_be_empty_and_absence_changes_nothing(
+    client: httpx.AsyncClient,
+) -> None:
+    person = await profile(client, "Nil", country="BG", hourly_rate="1", headline="x", bio="y")
+    kept = (await person.patch("/users/me", {"headline": ""})).json()
+    assert (kept["country"], kept["hourly_rate"], kept["headline"]) == ("BG", "1.00", "")
+    emptied = (await person.patch("/users/me", {"country": None, "hourly_rate": None})).json()
+    assert (emptied["country"], emptied["hourly_rate"], emptied["bio"]) == (None, None, "y")
+    for field in ("name", "headline", "bio", "currency"):
+        assert pointers(await person.patch("/users/me", {field: None})) == [f"/{field}"]
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("name", ["N", "é" * 120], ["", " ", "x" * 121, "a\0b", 5, ["x"]]),
+        ("headline", ["", "x" * 160], ["x" * 161, "a\0b", True]),
+        ("bio", ["", "x" * 5000], ["x" * 5001, "a\0b", {}]),
+        (
+            "hourly_rate",
+            ["0.01", 9999999999.99, "1e3", 7],
+            [0, -1, "0.001", "10000000000", "NaN", "Infinity", "x", "", True, [], 1e300],
+        ),
+        ("currency", ["EUR", "eur"], ["XXX", "EURO", "", 5]),
+        ("country", ["DE", "de"], ["XX", "DEU", "", 5]),
+    ],
+)
+async def test_the_bounds_of_each_field_hold(
+    ada: Person, field: str, good: list[Any], bad: list[Any]
+) -> None:
+    for value in good:
+        answer = await ada.patch("/users/me", {field: value})
+        assert answer.status_code == 200, (value, answer.text)
+    for value in bad:
+        assert pointers(await ada.patch("/users/me", {field: value})) == [f"/{field}"], value
+
+
+async def test_a_patch_names_all_its_faults_and_changes_nothing(ada: Person) -> None:
+    before = (await ada.get("/users/me")).json()
+    wrong = {"name": "", "bio": 1, "hourly_rate": -1, "country": "XX", "role": "admin", "id": 1}
+    expected = ["/bio", "/country", "/hourly_rate", "/id", "/name", "/role"]
+    assert pointers(await ada.patch("/users/me", wrong)) == expected
+    assert pointers(await ada.patch("/users/me", [])) == [""]
+    assert (await ada.get("/users/me")).json() == before
+
+
+async def test_patches_of_one_user_at_once_all_take_place(client: httpx.AsyncClient) -> None:
+    person = await profile(client, "Busy")
+    bodies = [{"headline": f"{number}"} for number in range(10)]
+    bodies += [{"bio": f"{number}"} for number in range(10)]
+    answers = await asyncio.gather(*(person.patch("/users/me", body) for body in bodies))
+    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 22))
+    last = max(answers, key=lambda answer: int(answer.json()["version"])).json()
+    assert (await person.get("/users/me")).json() == last
+
+
+async def test_skills_are_replaced_whole(ada: Person, skills: list[int]) -> None:
+    first = [{"skill_id": skills[2], "level": 5}, {"skill_id": skills[0], "level": 1}]
+    answer = await ada.request("PUT", "/users/me/skills", json=first)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["skills"] == sorted(first, key=lambda skill: skill["skill_id"])
+    second = [{"skill_id": skills[1], "level": 2}]
+    replaced = (await ada.request("PUT", "/users/me/skills", json=second)).json()
+    assert replaced["skills"] == second
+    assert replaced["version"] == answer.json()["version"] + 1
+    assert (await ada.get(f"/users/{ada.id}")).json()["skills"] == second
+    assert (await ada.request("PUT", "/users/me/skills", json=[])).json()["skills"] == []
+
+
+async def test_wrong_skills_are_all_named_and_none_is_stored(
+    ada: Person, skills: list[int]
+) -> None:
+    before = (await ada.get("/users/me")).json()
+    good = {"skill_id": skills[0], "level": 3}
+    for body, expected in (
+        ([good, {"skill_id": 10**15, "level": 1}, good], ["/1/skill_id", "/2/skill_id"]),
+        ([good | {"level": 0}, good | {"level": 6}], ["/0/level", "/1/level"]),
+        ([good, {"skill_id": "x"}, 5], ["/1/level", "/1/skill_id", "/2"]),
+        ([good | {"since": 1999}], ["/0/since"]),
+        ([good | {"skill_id": 2**63}], ["/0/skill_id"]),
+        ([{"skill_id": number, "level": 1} for number in range(1, 52)], [""]),
+        ({"skills": [good]}, [""]),
+        ("x", [""]),
+    ):
+        answer = await ada.request("PUT", "/users/me/skills", json=body)
+        assert pointers(answer) == expected, body
+    assert (await ada.get("/users/me")).json() == before
+
+
+async def test_only_freelancers_have_skills(client: httpx.AsyncClient, admin: Person) -> None:
+    buyer = await sign_up(client, "client")
+    for person in (buyer, admin):
+        answer = await person.request("PUT", "/users/me/skills", json=[])
+        assert answer.status_code == 403
+        assert "freelancer" in answer.json()["detail"]
+    assert (await client.put("/api/v1/users/me/skills", json=[])).status_code == 401
+
+
+async def test_twenty_profiles_asked_for_at_once_are_one_or_two_statements(
+    client: httpx.AsyncClient, statements: Statements
+) -> None:
+    people = [await sign_up(client) for _ in range(20)]
+    with statements.recorded():
+        answers = await asyncio.gather(*(client.get(f"/api/v1/users/{p.id}") for p in people))
+    assert [answer.json()["id"] for answer in answers] == [person.id for person in people]
+    assert len(statements) <= 2
+
+
+async def test_twenty_lists_asked_for_at_once_are_one_or_two_statements(
+    client: httpx.AsyncClient, statements: Statements
+) -> None:
+    countries = ["AG", "AI"] * 10
+    for country in countries[:2]:
+        await profile(client, "Somebody", country=country)
+    with statements.recorded():
+        found = await asyncio.gather(*(listed(client, "/users", country=c) for c in countries))
+    for users, country in zip(found, countries, strict=True):
+        assert {user["country"] for user in users} == {country}
+    assert len(statements) <= 2
+
+
+async def test_twenty_patches_at_once_are_a_few_updates_and_a_wrong_one_fails_alone(
+    client: httpx.AsyncClient, skills: list[int], statements: Statements
+) -> None:
+    people = [await sign_up(client, "freelancer") for _ in range(20)]
+    bodies = [[{"skill_id": skills[0], "level": 1}] for _ in people]
+    bodies[7] = [{"skill_id": 10**15, "level": 1}]
+    with statements.recorded():
+        answers = await asyncio.gather(
+            *(
+                person.request("PUT", "/users/me/skills", json=body)
+                for person, body in zip(people, bodies, strict=True)
+            )
+        )
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == [200] * 7 + [422] + [200] * 12
+    assert len([text for text in statements if text.startswith("UPDATE")]) <= 3
