@@ -99,7 +99,7 @@ class Child:
         self.spawned = time.monotonic()
 
     def wait_ready(self) -> None:
-        """Wait until it can be used. Raises `ChildError`, with nothing left running, or `Halted`."""
+        """Wait until it can be used. Raises `ChildError` (nothing is left running), `Halted`."""
         if not wait_until(self._ready_or_dead, self.ready_within, self.halted):
             self.stop()
             raise ChildError(

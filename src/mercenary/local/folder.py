@@ -95,14 +95,18 @@ class DataFolder:
         """The folder of the Unix sockets: only the account (and root) can enter it."""
         return socket_folder(self.servers, self.account)
 
-    def open(self, *, fresh: bool = False) -> None:
-        """Make or recognize the folder and lock it; `fresh` empties it. Raises `SetupError`."""
+    def open(self) -> None:
+        """Make or recognize the folder and lock it. Raises `SetupError`."""
         with plain_faults(self.path):
             self._make()
             self._take_lock()
+            (self.path / MARKER).write_text("The data of `mercenary up`. Delete it as a whole.\n")
+
+    def prepare(self, *, fresh: bool = False) -> None:
+        """Make what the servers need; `fresh` empties the folder first, when nothing runs in it."""
+        with plain_faults(self.path):
             if fresh:
                 self._empty()
-            (self.path / MARKER).write_text("The data of `mercenary up`. Delete it as a whole.\n")
             self.logs.mkdir(mode=0o700, exist_ok=True)
             self._place_servers()
             self._refuse_foreign_sockets()
@@ -146,8 +150,8 @@ class DataFolder:
 
     def _empty(self) -> None:
         for entry in self.path.iterdir():
-            if entry.name in (LOCK, MARKER, "state.json"):
-                continue  # the state names orphans that have yet to be stopped
+            if entry.name in (LOCK, MARKER):
+                continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:

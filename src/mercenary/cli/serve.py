@@ -1,0 +1,68 @@
+"""`mercenary serve`: the API on granian, one worker a core, on servers that are already there.
+
+`mercenary up` calls it; in production it is what a container or a unit file calls.
+"""
+
+import signal
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+from granian.constants import Interfaces, Loops
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
+
+from mercenary import settings
+from mercenary.cli.failures import CommandError
+
+TARGET: Final = "mercenary.app:create_app"
+# granian divides the backlog among the workers for its limit on connections, which at two workers
+# turns away the 513th caller of each; both are set here for 10,000 callers on one machine.
+BACKLOG: Final = 16_384
+CONNECTIONS_PER_WORKER: Final = 8_192
+
+
+@click.command()
+@click.option("--host", help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="The port to listen on.")
+@click.option("--workers", type=click.IntRange(1, 512), help="Processes, one a core by default.")
+@click.option("--target", default=TARGET, show_default=True, help="module:factory of an ASGI app.")
+def command(host: str | None, port: int | None, workers: int | None, target: str) -> None:
+    """Run the API alone, on the servers that the settings name."""
+    options = settings.load().settings
+    if target == TARGET and options.sqlalchemy_database_uri is None:
+        raise CommandError(
+            "no database is named; set SQLALCHEMY_DATABASE_URI, or start all by `mercenary up`"
+        )
+    server = Server(
+        target,
+        address=host or options.host,
+        port=port or options.port,
+        interface=Interfaces.ASGI,
+        workers=workers or options.workers,
+        loop=Loops.uvloop,
+        backlog=BACKLOG,
+        backpressure=CONNECTIONS_PER_WORKER,
+        http1_settings=HTTP1Settings(),
+        websockets=False,
+        log_level=LogLevels(options.log_level),
+        factory=True,
+        respawn_failed_workers=True,
+        workers_kill_timeout=options.drain_seconds,
+    )
+    server.serve(target_loader=_load, wrap_loader=True)
+
+
+def _load(target: str) -> Callable[..., Any]:
+    """Load the application in a worker, which is not to outlive the server that made it."""
+    from granian._internal import load_target
+
+    from mercenary.local.parent import die_with_parent
+
+    # A fork has the handlers of granian's main process, so a worker that is asked to end while it
+    # still loads would not hear it. granian sets the worker's once the application is there.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with_parent(signal.SIGTERM)
+    return load_target(target, factory=True)

@@ -1,0 +1,75 @@
+"""`mercenary up`: everything, on this machine, until Ctrl-C."""
+
+import contextlib
+from pathlib import Path
+
+import click
+import msgspec
+
+from mercenary.local.supervisor import Supervisor
+from mercenary.settings import Loaded, load
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65_535), help="The API's port; 0 finds a free one.")
+@click.option("--data", type=click.Path(path_type=Path), help="The folder for data and logs.")
+@click.option("--workers", type=click.IntRange(1, 512), help="Processes, one a core by default.")
+@click.option("--seed", metavar="SCALE|none", help="Data for an empty database: 1k, 100k, 1M.")
+@click.option("--fresh", is_flag=True, help="Empty the data folder first.")
+@click.option("--tied", is_flag=True, hidden=True, help="Stop when standard input ends.")
+def command(
+    port: int | None,
+    data: Path | None,
+    workers: int | None,
+    seed: str | None,
+    fresh: bool,
+    tied: bool,
+) -> None:
+    """Run PostgreSQL, Valkey, migrations, demo data and the API, until Ctrl-C.
+
+    A server that a setting names (SQLALCHEMY_DATABASE_URI, CACHE_CONFIG) is used in place of ours.
+    """
+    given = {"port": port, "data": data, "workers": workers}
+    loaded = _with_options(
+        load(), {name: value for name, value in given.items() if value is not None}
+    )
+    supervisor = Supervisor(loaded, _say, _greet, seed=seed, fresh=fresh, tied=tied)
+    supervisor.run()
+
+
+def _say(line: str) -> None:
+    # The terminal may be gone; the servers still have to be stopped in order.
+    with contextlib.suppress(OSError):
+        click.echo(line)
+
+
+def _with_options(loaded: Loaded, given: dict[str, object]) -> Loaded:
+    settings = msgspec.structs.replace(loaded.settings, **given)
+    return Loaded(settings, {**loaded.sources, **{name: f"--{name}" for name in given}})
+
+
+def _greet(supervisor: Supervisor) -> None:
+    url = supervisor.url
+    lines = [
+        "",
+        f"  API     {url}/api/v1",
+        f"  Docs    {url}/docs",
+        f"  Data    {supervisor.folder.path}, logs in {supervisor.folder.logs}",
+    ]
+    if supervisor.folder.moved:
+        lines.append(
+            f"          and {supervisor.folder.servers}: its servers can't enter the former"
+        )
+    if supervisor.has_demo:
+        lines += _logins()
+    lines += [
+        "",
+        f"  Try     curl -s '{url}/api/v1/projects?limit=2'",
+        "",
+        "Ctrl-C stops all of it.",
+    ]
+    _say("\n".join(lines))
+
+
+def _logins() -> list[str]:
+    return []
