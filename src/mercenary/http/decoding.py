@@ -49,7 +49,7 @@ class BodyDecoder(Generic[T]):
         raise Invalid.at("", "The body doesn't have the form that is described for this request")
 
     def _refuse_faults(self, value: Any) -> None:
-        if faults := list(faults_of(value, self.type, "")):
+        if faults := faults_of(value, self.type, ""):
             raise Invalid(faults)
 
     def _generic(self, body: bytes) -> Any:
@@ -94,9 +94,9 @@ class QueryDecoder(Generic[Parameters]):
         try:
             value = msgspec.convert(given, self.type, strict=False, dec_hook=decode_hook)
         except msgspec.ValidationError:
-            faults = list(faults_of(given, self.type, "", strict=False))
+            faults = faults_of(given, self.type, "", strict=False)
             raise Invalid(_as_parameters(faults)) from None
-        if b"%00" in query and (faults := list(faults_of(given, self.type, "", strict=False))):
+        if b"%00" in query and (faults := faults_of(given, self.type, "", strict=False)):
             raise Invalid(_as_parameters(faults))
         return value
 

@@ -9,6 +9,7 @@ import re
 import types
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import islice
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
@@ -17,6 +18,9 @@ from msgspec import UnsetType
 from mercenary.errors import Fault
 from mercenary.http.wire import decode_hook
 
+# A body of 1 MiB can hold half a million faults, which nobody reads and all would wait for.
+MAX_FAULTS = 100
+_MAX_NAME = 100
 _NUL = "\x00"
 _JSON_NAMES = {
     "`str`": "a string",
@@ -34,23 +38,25 @@ _LENGTH_WORDS = {"<=": "at most", ">=": "at least"}
 _BOUND_WORDS = {"<=": "at most", ">=": "at least", "<": "below", ">": "above"}
 
 
-def faults_of(value: Any, type_: Any, pointer: str, *, strict: bool = True) -> Iterator[Fault]:
-    """Name everything in `value` that doesn't fit `type_`.
+def faults_of(value: Any, type_: Any, pointer: str, *, strict: bool = True) -> list[Fault]:
+    """Name what in `value` doesn't fit `type_`: everything, or the first 100.
 
     `strict` False reads strings as the numbers they spell, as in a query.
     """
+    return list(islice(_faults_of(value, type_, pointer, strict), MAX_FAULTS))
+
+
+def _faults_of(value: Any, type_: Any, pointer: str, strict: bool) -> Iterator[Fault]:
     kind = _bare(type_)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
         yield from _faults_of_fields(value, kind, pointer, strict)
         return
     if get_origin(kind) in (list, tuple) and isinstance(value, list):
-        inner = [
-            fault
-            for index, item in enumerate(value)
-            for fault in faults_of(item, get_args(kind)[0], f"{pointer}/{index}", strict=strict)
-        ]
-        if inner:
-            yield from inner
+        among = _faults_of_items(value, type_, pointer, strict)
+        first = next(among, None)
+        if first is not None:
+            yield first
+            yield from among
             return
     if isinstance(value, str) and _NUL in value:
         yield Fault(pointer, "A text can't hold the character U+0000")
@@ -61,6 +67,15 @@ def faults_of(value: Any, type_: Any, pointer: str, *, strict: bool = True) -> I
         yield Fault(pointer, _readable(str(error), type_))
 
 
+def _faults_of_items(value: list[Any], type_: Any, pointer: str, strict: bool) -> Iterator[Fault]:
+    longest = _max_items(type_)
+    if longest is not None and len(value) > longest:
+        yield Fault(pointer, f"Expected at most {longest} items")
+    item_type = get_args(_bare(type_))[0]
+    for index, item in enumerate(value[:longest]):
+        yield from _faults_of(item, item_type, f"{pointer}/{index}", strict)
+
+
 def _faults_of_fields(
     value: dict[str, Any], kind: type[msgspec.Struct], pointer: str, strict: bool
 ) -> Iterator[Fault]:
@@ -69,13 +84,13 @@ def _faults_of_fields(
         yield Fault(f"{pointer}/{_escaped(name)}", _unknown(name, fields))
     for name, field in fields.items():
         if name in value:
-            yield from faults_of(value[name], field.type, f"{pointer}/{name}", strict=strict)
+            yield from _faults_of(value[name], field.type, f"{pointer}/{name}", strict)
         elif field.required:
             yield Fault(f"{pointer}/{name}", "This field is required")
 
 
 def _unknown(name: str, known: Any) -> str:
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(name[:_MAX_NAME], known, n=1)
     hint = f"; did you mean {near[0]}" if near else ""
     return (
         f"Unknown{hint}? Known: {', '.join(known)}"
@@ -86,7 +101,7 @@ def _unknown(name: str, known: Any) -> str:
 
 def _escaped(name: str) -> str:
     # RFC 6901; cut, so that a huge unknown name isn't sent back whole.
-    return name[:100].replace("~", "~0").replace("/", "~1").replace(_NUL, "")
+    return name[:_MAX_NAME].replace("~", "~0").replace("/", "~1").replace(_NUL, "")
 
 
 def _bare(type_: Any) -> Any:
@@ -96,6 +111,13 @@ def _bare(type_: Any) -> Any:
         kinds = [kind for kind in get_args(type_) if kind not in (type(None), UnsetType)]
         return _bare(kinds[0]) if len(kinds) == 1 else type_
     return type_
+
+
+def _max_items(type_: Any) -> int | None:
+    if get_origin(type_) in (Union, types.UnionType):
+        return next((limit for kind in get_args(type_) if (limit := _max_items(kind))), None)
+    metadata = getattr(type_, "__metadata__", ())
+    return next((meta.max_length for meta in metadata if isinstance(meta, msgspec.Meta)), None)
 
 
 def _readable(message: str, type_: Any) -> str:

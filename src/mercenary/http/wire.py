@@ -144,7 +144,7 @@ def decode_hook(type_: type[Any], value: object) -> Any:
 
 
 def encode_hook(value: object) -> str | Decimal:
-    """The plain form of one of the types above; msgspec writes no subclass of `str` or `Decimal`."""
+    """The plain form of one of the types above: msgspec writes no subclass of str or Decimal."""
     if isinstance(value, Amount):
         return Decimal(value)
     if isinstance(value, Email | _Code):
