@@ -64,9 +64,7 @@ async def database_uri(postgres: EmbeddedPostgres, template: str) -> AsyncIterat
 
 
 @pytest.fixture(scope="module")
-async def application(
-    database_uri: str, valkey: EmbeddedValkey
-) -> AsyncIterator[Application]:
+async def application(database_uri: str, valkey: EmbeddedValkey) -> AsyncIterator[Application]:
     """The application, started on the module's database."""
     os.environ["CACHE_CONFIG"] = valkey.cache_config
     os.environ["SQLALCHEMY_DATABASE_URI"] = database_uri

@@ -8,8 +8,10 @@ import asyncpg
 import httpx
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mercenary import settings
+from mercenary.auth.service import authenticator
 from mercenary.keys import derive
 from tests.factories import PASSWORD, Person, new_account, sign_in, sign_up, token_of
 
@@ -101,14 +103,15 @@ async def test_an_unknown_address_and_a_wrong_password_are_answered_alike(
 async def test_an_unknown_address_costs_a_hash_as_a_known_one_does(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mercenary.auth.service import authenticator
-
     hashed: list[str] = []
     passwords = authenticator().passwords
-    verify = passwords._matches  # noqa: SLF001 - the count of hashes is what matters
-    monkeypatch.setattr(
-        passwords, "_matches", lambda given, stored: hashed.append(stored) or verify(given, stored)
-    )
+    verify = passwords.matches
+
+    def counted(given: str, stored: str) -> bool:
+        hashed.append(stored)
+        return verify(given, stored)
+
+    monkeypatch.setattr(passwords, "matches", counted)
     await login(client, "nobody@example.com", OTHER)
     assert len(hashed) == 1
 
@@ -228,8 +231,6 @@ def forged(person: Person, **changes: object) -> str:
         "role": "client",
         "sid": jwt.decode(person.access_token, options={"verify_signature": False})["sid"],
     }
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     seed = derive(settings.get().secret_key, "access token")
     header = {"typ": changes.pop("typ", "at+jwt")}
     claims |= changes
@@ -281,7 +282,7 @@ async def test_unsigned_tokens_and_other_algorithms_are_refused(
     header = {"typ": "at+jwt"}
     public = derive(settings.get().secret_key, "access token")
     for token in (
-        jwt.encode(claims, None, algorithm="none", headers=header),
+        jwt.encode(claims, "", algorithm="none", headers=header),
         jwt.encode(claims, public, algorithm="HS256", headers=header),
         person.access_token[:-4] + "AAAA",
         person.access_token.rpartition(".")[0] + ".",
@@ -301,7 +302,7 @@ async def test_bad_credentials_are_refused_where_none_were_needed(
     client: httpx.AsyncClient, header: str
 ) -> None:
     answer = await client.get(
-        "/api/v1/projects", headers={"authorization": header.encode("latin-1")}
+        "/api/v1/projects", headers={b"authorization": header.encode("latin-1")}
     )
     assert answer.status_code == 401
     assert "www-authenticate" in answer.headers

@@ -63,7 +63,7 @@ async def opened(notes_uri: str) -> AsyncIterator[Callable[..., engine.Database]
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for a condition, at most until the deadline."""
     async with asyncio.timeout(DEADLINE):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - another process's state has no event
             await asyncio.sleep(0.01)
 
 

@@ -53,18 +53,19 @@ class Passwords:
         Raises:
             Overloaded: too many wait for a hash already.
         """
-        matches = await self._run(lambda: self._matches(password, stored or self._nobody))
+        matches = await self._run(lambda: self.matches(password, stored or self._nobody))
         return matches and stored is not None
 
-    def close(self) -> None:
-        """Let the threads go."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _matches(self, password: str, stored: str) -> bool:
+    def matches(self, password: str, stored: str) -> bool:
+        """Whether they belong together, found out in the calling thread."""
         try:
             return self._hasher.verify(stored, password)
         except (VerificationError, InvalidHashError):
             return False
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._free == 0:

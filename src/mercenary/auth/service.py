@@ -203,7 +203,7 @@ async def rotate_tokens(
     if good:
         await queries.mark_used(tx, good, seconds)
     issued = await _issue(tx, [(token.user_id, token.session_id) for token in good], seconds)
-    fresh = {
+    fresh: dict[tuple[UserId, bytes], _OpenSession] = {
         (token.user_id, token.token_hash): session
         for token, session in zip(good, issued, strict=True)
     }
