@@ -29,6 +29,7 @@ _GRACE_SECONDS: Final = 60
 TIMEOUT_SECONDS: Final = 10
 
 GeneratorName = Literal["wrk", "asyncio"]
+GENERATORS: Final[tuple[GeneratorName, ...]] = ("wrk", "asyncio")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -143,7 +144,8 @@ def _run_all(commands: Sequence[list[str]], seconds: float) -> float:
         for process in running:
             said, _ = process.communicate(timeout=seconds)
             if process.returncode != 0:
-                raise GeneratorError(said.decode(errors="replace").strip() or "it said nothing")
+                lines = said.decode(errors="replace").strip().splitlines()
+                raise GeneratorError(lines[-1].strip() if lines else "it said nothing")
     except subprocess.TimeoutExpired:
         raise GeneratorError(f"it took longer than {seconds:.0f} s") from None
     finally:

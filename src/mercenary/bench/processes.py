@@ -44,3 +44,24 @@ def _tree(pid: int | None) -> Iterator[psutil.Process]:
         yield from process.children(recursive=True)
     except psutil.NoSuchProcess:
         return
+
+
+def listener(port: int) -> int | None:
+    """The process that listens on a TCP port of this machine; None where that can't be seen.
+
+    Of several, as workers share their server's socket, it is the one that made the others.
+    """
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return None
+    pids = {
+        one.pid
+        for one in connections
+        if one.pid is not None and one.status == psutil.CONN_LISTEN and one.laddr.port == port
+    }
+    for pid in sorted(pids):
+        parents = {parent.pid for parent in psutil.Process(pid).parents()}
+        if not parents & pids:
+            return int(pid)
+    return None

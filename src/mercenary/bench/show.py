@@ -12,7 +12,7 @@ from mercenary.bench.report import Measurement, Report, Row
 
 _FIGURES: Final = (
     *("work", "ours/s (min to max)", "p50 ms", "p95 ms", "p99 ms", "errors"),
-    *("CPU s/1,000", "RSS MiB", "guide", "÷ yardsticks", "floor"),
+    *("CPU s/1,000", "RSS MiB", "guide", "ours ÷ yardstick", "floor"),
 )
 _CONTENDERS: Final = (
     *("work", "contender", "req/s (min to max)", "p50 ms", "p95 ms", "p99 ms", "errors"),
@@ -75,7 +75,7 @@ def _figures(report: Report) -> Grid:
 
 def _figure(row: Row, every: Sequence[Measurement]) -> list[str]:
     ours = [one for one in every if (one.row, one.contender) == (row.name, "mercenary")]
-    ratios = [f"{ratio:.2f} × {name}" for name, ratio in row.yardsticks.items()]
+    ratios = [f"{ratio:.2f} of {name}" for name, ratio in row.yardsticks.items()]
     return [
         row.name,
         _spread(ours),
@@ -84,7 +84,7 @@ def _figure(row: Row, every: Sequence[Measurement]) -> list[str]:
         _number(row.cpu_s_per_1000, 3),
         _number(row.rss_mib, 0),
         f"{row.guide.rate:,.0f}/s, p95 {row.guide.p95_ms:g} ms",
-        ", ".join(ratios) or "–",
+        ", ".join(ratios) or "-",
         "met" if row.guide.met else "MISSED",
     ]
 
@@ -132,7 +132,7 @@ def _middle(values: Sequence[float | None]) -> float | None:
 
 
 def _number(value: float | None, places: int) -> str:
-    return "–" if value is None else f"{value:,.{places}f}"
+    return "-" if value is None else f"{value:,.{places}f}"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,0 +1,298 @@
+"""`mercenary bench api`: the guide's three figures of HTTP, on a private or a running stack.
+
+Contenders take turns within each run, so that what else the machine does hits all of them alike.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from mercenary.bench import bare_asgi, contenders, facts, load, zipf
+from mercenary.bench.contenders import Contender, Place
+from mercenary.bench.marketplace import (
+    BASE,
+    Callers,
+    Marketplace,
+    answer,
+    description_bodies,
+    explore,
+    headline_bodies,
+    project_bodies,
+)
+from mercenary.bench.processes import listener, usage
+from mercenary.bench.report import PRODUCT, Floor, Measurement, Report, judge
+from mercenary.bench.traffic import WRITE_SHARE, Ask, Target, Traffic
+from mercenary.settings import SetupError, cores
+from mercenary.settings import load as load_settings
+
+# The guide, «Benchmarks».
+FLOORS: Final = {
+    "list-users": Floor(1_200, 45),
+    "get-project": Floor(950, 80),
+    "create-project": Floor(850, 120),
+}
+_DRAWN_IDS: Final = 1 << 18
+# Long enough for every worker to have seen most of the callers once.
+_FIRST_WARM_UP_SECONDS: Final = 3
+_WARM_UP_SECONDS: Final = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure and how long: `seconds` for each of `runs` runs of each row."""
+
+    seconds: int = 5
+    runs: int = 3
+    scale: str = "100k"
+    workers: int = 0
+    connections: int = load.CONNECTIONS
+    exponent: float = zipf.EXPONENT
+    generator: load.GeneratorName | None = None
+    url: str | None = None
+    tokens: Path | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that a run needs."""
+
+    options: Options
+    generator: load.Generator
+    contenders: Sequence[Contender]
+    traffic: Mapping[tuple[str, str], Traffic]
+    say: Callable[[str], None]
+
+
+def measure(options: Options, say: Callable[[str], None]) -> Report:
+    """Measure every row for every contender, and judge; `say` gets a line for each step.
+
+    Raises:
+        SetupError: something is missing that the caller can mend.
+        StackError, ChildError: a server can't be started.
+    """
+    contenders.require_extra()
+    options = replace(options, workers=options.workers or cores())
+    generator = load.choose(options.generator)
+    with ExitStack() as exits:
+        if options.url is None:
+            say(f"Starting a private stack with {options.scale} projects …")
+            place = exits.enter_context(contenders.private_stack(options.scale, options.workers))
+        else:
+            place = _running(options)
+        market = explore(place.product.target)
+        asks = _Asks(market, zipf.draw(market.projects, _DRAWN_IDS, exponent=options.exponent))
+        running = list(exits.enter_context(_all(place, asks, options, say)))
+        bench = Bench(options, generator, running, asks.traffic(running), say)
+        measurements = [one for run in range(options.runs) for one in _run(bench, run)]
+    return Report(
+        machine=facts.machine(extra_packages=("fastapi", "pydantic")),
+        commit=facts.commit(),
+        command=facts.command(),
+        rows=judge(measurements, FLOORS),
+        detail=_detail(bench, place, market, measurements),
+    )
+
+
+class _Asks:
+    """What each row asks."""
+
+    def __init__(self, market: Marketplace, ids: Sequence[int]) -> None:
+        self.ids = ids
+        self._projects = project_bodies(market.skills)
+        self._descriptions = description_bodies()
+        self._headlines = headline_bodies()
+
+    def traffic(self, running: Sequence[Contender]) -> dict[tuple[str, str], Traffic]:
+        """By row and contender: each has tokens of its own kind."""
+        return {
+            (row, contender.name): traffic
+            for contender in running
+            for row, traffic in self.rows(contender.callers).items()
+        }
+
+    def rows(self, callers: Callers) -> dict[str, Traffic]:
+        """By row. Reads come from everybody, and one in a hundred requests changes what they show.
+
+        Without an admin among the callers, who may change any project, a new one is posted instead.
+        """
+        post = Ask("POST", f"{BASE}/projects", callers.clients, self._projects)
+        change = Ask("PATCH", f"{BASE}/projects/{{id}}", callers.admins, self._descriptions)
+        rename = Ask("PATCH", f"{BASE}/users/me", callers.everybody, self._headlines)
+        return {
+            "list-users": Traffic(Ask("GET", f"{BASE}/users", callers.everybody), self.ids, rename),
+            "get-project": Traffic(
+                Ask("GET", f"{BASE}/projects/{{id}}", callers.everybody),
+                self.ids,
+                change if callers.admins else post,
+            ),
+            "create-project": Traffic(post, self.ids),
+        }
+
+    def try_out(self, contender: Contender) -> dict[str, bytes]:
+        """Ask a contender everything once, and give what it answered to the usual asks by row.
+
+        Raises:
+            SetupError: it refuses something, so that its figures would mean nothing.
+        """
+        answers = {}
+        for row, traffic in self.rows(contender.callers).items():
+            received = [answer(contender.target, ask, self.ids[0]) for ask in traffic.asks]
+            answers[row] = received[0]
+        return answers
+
+
+@contextmanager
+def _all(
+    place: Place, asks: _Asks, options: Options, say: Callable[[str], None]
+) -> Iterator[list[Contender]]:
+    """The product and its yardsticks, all answering."""
+    answers = asks.try_out(place.product)
+    with ExitStack() as exits:
+        folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="mercenary-bench-")))
+        running = [place.product]
+        bodies = {
+            bare_asgi.LIST: answers["list-users"],
+            bare_asgi.ONE: answers["get-project"],
+            bare_asgi.WRITTEN: answers["create-project"],
+        }
+        running.append(exits.enter_context(contenders.bare(place, bodies, folder, options.workers)))
+        if place.database_uri is None:
+            say(
+                f"Leaving {contenders.PLAIN} out: it needs the stack's database, "
+                "so set SQLALCHEMY_DATABASE_URI to it"
+            )
+        else:
+            running.append(
+                exits.enter_context(
+                    contenders.plain(place, place.database_uri, folder, options.workers)
+                )
+            )
+        for contender in running[1:]:
+            asks.try_out(contender)
+        yield running
+
+
+def _run(bench: Bench, run: int) -> Iterator[Measurement]:
+    for row in FLOORS:
+        for contender in bench.contenders:
+            traffic = bench.traffic[row, contender.name]
+            _load(bench, contender, traffic, _warm_up(bench.options, run), seed=2 * run)
+            measurement = _measured(bench, contender, traffic, row, run)
+            busy = f"generator {measurement.busy:.0%} busy"
+            if measurement.busy > load.BUSY_SHARE:
+                busy += ", SO IT MAY BE WHAT IS MEASURED"
+            bench.say(
+                f"{run + 1}/{bench.options.runs} {row} {contender.name}: "
+                f"{measurement.rate:,.0f}/s, p95 {measurement.p95_ms:.1f} ms, "
+                f"{measurement.error_count} errors ({busy})"
+            )
+            yield measurement
+
+
+def _measured(
+    bench: Bench, contender: Contender, traffic: Traffic, row: str, run: int
+) -> Measurement:
+    server, database = contender.server_pid, contender.database_pid
+    before = usage(server), usage(database)
+    loaded = _load(bench, contender, traffic, bench.options.seconds, seed=2 * run + 1)
+    after = usage(server), usage(database)
+    outcome = loaded.outcome
+    return Measurement(
+        row=row,
+        contender=contender.name,
+        run=run,
+        rate=round(loaded.rate, 1),
+        requests=outcome.requests,
+        p50_ms=outcome.p50_ms,
+        p95_ms=outcome.p95_ms,
+        p99_ms=outcome.p99_ms,
+        errors=outcome.errors,
+        server_cpu_s=_used(server, before[0].cpu_seconds, after[0].cpu_seconds),
+        database_cpu_s=_used(database, before[1].cpu_seconds, after[1].cpu_seconds),
+        rss_mib=round(after[0].rss_mib, 1) if server is not None else None,
+        generator_cpu_s=round(loaded.cpu_seconds, 3),
+        busy=round(loaded.share, 3),
+    )
+
+
+def _load(
+    bench: Bench, contender: Contender, traffic: Traffic, seconds: int, *, seed: int
+) -> load.Load:
+    return load.run(
+        bench.generator,
+        traffic,
+        contender.target,
+        seconds=seconds,
+        connections=bench.options.connections,
+        seed=seed,
+    )
+
+
+def _warm_up(options: Options, run: int) -> int:
+    return min(options.seconds, _FIRST_WARM_UP_SECONDS) if run == 0 else _WARM_UP_SECONDS
+
+
+def _used(pid: int | None, before: float, after: float) -> float | None:
+    return round(after - before, 3) if pid is not None else None
+
+
+def _running(options: Options) -> Place:
+    """The stack that runs at the given address."""
+    if options.url is None or options.tokens is None:
+        raise SetupError("--url needs --tokens FILE; `mercenary token --count 10000 --out FILE`")
+    target = target_of(options.url)
+    tokens = contenders.read_tokens(options.tokens)
+    pid = listener(target.port) if _is_loopback(target.host) else None
+    product = Contender(PRODUCT, target, Callers.of(tokens), pid, None)
+    uri = load_settings().settings.sqlalchemy_database_uri
+    return Place(product, tokens, uri, {})
+
+
+def target_of(url: str) -> Target:
+    """The server that a URL names.
+
+    Raises:
+        SetupError: it isn't a URL of HTTP.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SetupError(f"--url {url} is no address: {error}") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SetupError(f"--url {url} is no address; give one such as http://127.0.0.1:8000")
+    tls = parts.scheme == "https"
+    return Target(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _detail(
+    bench: Bench, place: Place, market: Marketplace, measurements: Sequence[Measurement]
+) -> dict[str, object]:
+    options = bench.options
+    return {
+        "scale": options.scale if options.url is None else None,
+        "projects": len(market.projects),
+        "callers": len(place.tokens),
+        "exponent": options.exponent,
+        "write_share": WRITE_SHARE,
+        "workers": options.workers,
+        "connections": options.connections,
+        "seconds": options.seconds,
+        "generator": bench.generator.name,
+        "threads": bench.generator.threads,
+        "measurements": msgspec.to_builtins(measurements),
+    }

@@ -1,0 +1,177 @@
+"""The servers that are measured: the product, and the yardsticks beside it.
+
+Each is a process of its own under the same granian with the same number of workers, on loopback.
+"""
+
+import importlib.util
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mercenary.bench import bare_asgi
+from mercenary.bench.marketplace import Callers, Claims, claims_of
+from mercenary.bench.report import PRODUCT
+from mercenary.bench.traffic import Target
+from mercenary.local.children import Child, run_once
+from mercenary.local.ports import hold_port
+from mercenary.local.probe import http_answers
+from mercenary.local.stack import Stack
+from mercenary.local.supervisor import mercenary_command
+from mercenary.settings import SetupError
+
+BARE: Final = "bare-asgi"
+PLAIN: Final = "plain-fastapi"
+HOST: Final = "127.0.0.1"
+CALLERS: Final = 10_000
+# A bench may take longer than a token of the product lives.
+_TOKEN_SECONDS: Final = 86_400
+_READY_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server to measure. Processes are None where they can't be looked at."""
+
+    name: str
+    target: Target
+    callers: Callers
+    server_pid: int | None
+    database_pid: int | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the product runs, and where its database is, if that is known."""
+
+    product: Contender
+    tokens: Mapping[str, Claims]
+    database_uri: str | None
+    environment: Mapping[str, str]
+
+
+@contextmanager
+def private_stack(scale: str, workers: int) -> Iterator[Place]:
+    """A stack of our own with so many projects, gone afterwards.
+
+    Raises:
+        StackError, ChildError: it can't be started.
+    """
+    stack = Stack(
+        workers=workers,
+        seed=scale,
+        environment={"MERCENARY_ACCESS_TOKEN_SECONDS": str(_TOKEN_SECONDS)},
+        ready_within=_READY_SECONDS,
+    )
+    with _stopping(stack):
+        stack.start()
+        environment = stack.environment()
+        file = stack.folder / "tokens"
+        run_once(
+            mercenary_command("token", "--count", str(CALLERS), "--out", str(file)),
+            environment=environment,
+        )
+        tokens = read_tokens(file)
+        pids = {one.name: one.mark.pid for one in stack.state.services if one.mark is not None}
+        target = Target(HOST, int(stack.url.rpartition(":")[2]))
+        callers = Callers.of(tokens)
+        product = Contender(PRODUCT, target, callers, pids.get("api"), pids.get("postgres"))
+        yield Place(product, tokens, stack.database_uri, environment)
+
+
+def read_tokens(file: Path) -> dict[str, Claims]:
+    """Tokens from a file, one on each line.
+
+    Raises:
+        SetupError: it can't be read, is empty, or holds something else.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"the tokens' file {file} can't be read: {error}") from error
+    if not lines:
+        raise SetupError(f"the tokens' file {file} is empty; `mercenary token --count` fills it")
+    return {token: claims_of(token) for token in lines}
+
+
+@contextmanager
+def bare(
+    place: Place, answers: Mapping[str, bytes], folder: Path, workers: int
+) -> Iterator[Contender]:
+    """The bare ASGI callable with the product's own answers (see `bare_asgi`)."""
+    for name, body in answers.items():
+        (folder / name).write_bytes(body)
+    environment = {**place.environment, bare_asgi.ANSWERS: str(folder)}
+    with _served(BARE, "mercenary.bench.bare_asgi", environment, folder, workers) as (port, pid):
+        yield Contender(BARE, Target(HOST, port), place.product.callers, pid, None)
+
+
+@contextmanager
+def plain(place: Place, uri: str, folder: Path, workers: int) -> Iterator[Contender]:
+    """The plain FastAPI application on the product's database, with tokens for the same people."""
+    from mercenary.bench import plain_fastapi  # needs the extra
+
+    secret = secrets.token_urlsafe(32)
+    tokens = {
+        plain_fastapi.mint(int(claims.sub), secret, _TOKEN_SECONDS, number): claims
+        for number, claims in enumerate(place.tokens.values())
+    }
+    environment = {
+        **place.environment,
+        plain_fastapi.DATABASE: uri,
+        plain_fastapi.SECRET: secret,
+    }
+    with _served(PLAIN, plain_fastapi.__name__, environment, folder, workers) as (port, pid):
+        yield Contender(
+            PLAIN, Target(HOST, port), Callers.of(tokens), pid, place.product.database_pid
+        )
+
+
+def require_extra() -> None:
+    """Check that what the yardsticks need is there.
+
+    Raises:
+        SetupError: a package of the extra is missing.
+    """
+    missing = [name for name in ("fastapi", "pydantic") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SetupError(
+            f"{' and '.join(missing)} is missing, which the yardstick {PLAIN} needs; "
+            "`make bench` installs it, or: pip install 'mercenary[bench]'"
+        )
+
+
+@contextmanager
+def _stopping(stack: Stack) -> Iterator[None]:
+    """Stop the stack in the end, also when its start is cut short."""
+    try:
+        yield
+    finally:
+        stack.__exit__(None, None, None)
+
+
+@contextmanager
+def _served(
+    name: str, module: str, environment: Mapping[str, str], folder: Path, workers: int
+) -> Iterator[tuple[int, int | None]]:
+    with hold_port(HOST, 0) as port:
+        child = Child(
+            name,
+            _serve(module, port, workers),
+            folder / f"{name}.log",
+            lambda: http_answers(HOST, port, "/docs"),
+            environment={**os.environ, **environment},
+        )
+        try:
+            child.start()
+            yield port, child.pid
+        finally:
+            child.stop()
+
+
+def _serve(module: str, port: int, workers: int) -> Sequence[str]:
+    where = ("--host", HOST, "--port", str(port), "--workers", str(workers))
+    return mercenary_command("serve", "--target", f"{module}:create_app", *where)

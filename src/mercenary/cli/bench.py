@@ -1,0 +1,107 @@
+"""`mercenary bench`: measure, compare with yardsticks, and judge by the guide's floors."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from mercenary.bench import api as api_bench
+from mercenary.bench import load, show, zipf
+from mercenary.bench.report import Report
+from mercenary.cli.failures import CommandError
+from mercenary.local.children import ChildError
+from mercenary.local.stack import StackError
+
+# Wide enough for the figures where the output isn't a terminal.
+_COLUMNS = 180
+
+
+@click.group()
+def command() -> None:
+    """Measure this product on this machine, beside yardsticks, against the guide's figures.
+
+    Exit code 0 when every floor of the guide is met, 1 when one is missed, 2 when nothing could be
+    measured.
+    """
+
+
+@command.command()
+@click.option(
+    "--seconds", type=click.IntRange(1, 600), default=5, show_default=True, help="Of each run."
+)
+@click.option(
+    "--runs", type=click.IntRange(1, 100), default=3, show_default=True, help="Medians are shown."
+)
+@click.option(
+    "--scale", default="100k", show_default=True, help="Projects in a private stack: 1k, 100k, 1M."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 512), help="Of each contender; one a core by default."
+)
+@click.option(
+    "--connections", type=click.IntRange(1, 10_000), default=load.CONNECTIONS, show_default=True
+)
+@click.option(
+    "--zipf",
+    "exponent",
+    type=click.FloatRange(0, 3),
+    default=zipf.EXPONENT,
+    show_default=True,
+    help="How unevenly projects are asked for; 0 asks for all alike.",
+)
+@click.option(
+    "--generator",
+    type=click.Choice(load.GENERATORS),
+    help="By default wrk where it is on PATH.",
+)
+@click.option(
+    "--url", help="A stack that runs already. It is written to; the private one is thrown away."
+)
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path),
+    help="Access tokens for --url, one a line, by `mercenary token --count`.",
+)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result there.")
+@click.option("--markdown", is_flag=True, help="Print Markdown, for docs/figures.md.")
+def api(*, file: Path | None, markdown: bool, workers: int | None, **given: Any) -> None:
+    """Measure listing users, getting a project and posting one over HTTP.
+
+    In about three minutes, beside a bare ASGI callable and a plain FastAPI + SQLAlchemy ORM
+    application on the same server, machine and data.
+    """
+    options = api_bench.Options(workers=workers or 0, **given)
+    if file is not None and not file.absolute().parent.is_dir():
+        raise CommandError(f"{file.absolute().parent} is no folder; give --json another place")
+    if options.tokens is not None and options.url is None:
+        raise CommandError("--tokens belongs to --url; a private stack has tokens of its own")
+    try:
+        report = api_bench.measure(options, lambda line: click.echo(line, err=True))
+    except (StackError, ChildError) as error:
+        raise CommandError(_last_line(error)) from error
+    except KeyboardInterrupt:
+        click.echo("mercenary: stopped; nothing was left running", err=True)
+        sys.exit(130)
+    _present(report, file, markdown=markdown)
+    sys.exit(0 if report.met else 1)
+
+
+def _present(report: Report, file: Path | None, *, markdown: bool) -> None:
+    if file is not None:
+        try:
+            file.write_bytes(report.to_json())
+        except OSError as error:
+            raise CommandError(f"{file} can't be written: {error.strerror}") from error
+    if markdown:
+        click.echo(show.as_markdown(report))
+    else:
+        show.on_terminal(report, Console(width=None if sys.stdout.isatty() else _COLUMNS))
+
+
+def _last_line(error: Exception) -> str:
+    if isinstance(error, ChildError):
+        return f"{error}: {error.reason}"
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("mercenary: ") if lines else "the private stack didn't start"
