@@ -207,7 +207,7 @@ async def rotate_tokens(
         (token.user_id, token.token_hash): session
         for token, session in zip(good, issued, strict=True)
     }
-    return [fresh.pop(ask, None) or _refused_token() for ask in asks]
+    return [fresh.pop(ask) if ask in fresh else _refused_token() for ask in asks]
 
 
 async def replace_passwords(
