@@ -321,10 +321,24 @@ async def test_null_empties_what_may_be_empty_and_absence_changes_nothing(
         (
             "hourly_rate",
             ["0.01", 9999999999.99, "1e3", 7],
-            [0, -1, "0.001", "10000000000", "NaN", "Infinity", "x", "", True, [], 1e300],
+            [
+                0,
+                -1,
+                "0.001",
+                "10000000000",
+                "NaN",
+                "x",
+                "",
+                True,
+                [],
+                1e300,
+                "1_000",
+                " 5",
+                "\u0661",
+            ],
         ),
-        ("currency", ["EUR", "eur"], ["XXX", "EURO", "", 5]),
-        ("country", ["DE", "de"], ["XX", "DEU", "", 5]),
+        ("currency", ["EUR", "eur"], ["XXX", "EURO", "", "\u0131dr", 5]),
+        ("country", ["DE", "de"], ["XX", "DEU", "", "\u0131d", 5]),
     ],
 )
 async def test_the_bounds_of_each_field_hold(

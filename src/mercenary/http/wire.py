@@ -19,6 +19,8 @@ MAX_AMOUNT = Decimal("9999999999.99")
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _VISIBLE = r"\S"
+# As JSON writes numbers; Decimal itself also takes 1_000, blanks, NaN and every script's digits.
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _NO_AMOUNT = "Expected an amount of money, as a number or a string"
 
 
@@ -45,6 +47,8 @@ class Amount(Decimal):
         """
         if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
             raise ValueError(_NO_AMOUNT)  # noqa: TRY004 - msgspec turns ValueError into a fault
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            raise ValueError("Expected an amount of money, such as 1500.00")
         try:
             amount = cls(repr(value) if isinstance(value, float) else value)
         except InvalidOperation:
@@ -97,7 +101,8 @@ class _Code(str):
         Raises:
             ValueError: there is no such code.
         """
-        if not isinstance(value, str) or value.upper() not in cls.codes:
+        # ASCII first: some foreign letters become plain ones in upper case, such as the dotless i.
+        if not isinstance(value, str) or not value.isascii() or value.upper() not in cls.codes:
             raise ValueError(f"Expected {cls.kind}")
         return cls(value.upper())
 
