@@ -6,7 +6,7 @@ path's ids (404), the parameters (422), the body's type, size and content (415, 
 
 import inspect
 from collections.abc import Callable
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -20,7 +20,7 @@ from mercenary.errors import (
 )
 from mercenary.http.access import Caller
 from mercenary.http.decoding import BodyDecoder, NoParameters, QueryDecoder, parse_id
-from mercenary.http.endpoint import BASE_PATH, Content, Created, Endpoint, Page
+from mercenary.http.endpoint import BASE_PATH, Content, Created, Endpoint, Page, Sends
 from mercenary.http.lists import next_link
 from mercenary.http.responses import respond
 from mercenary.http.wire import encode_hook
@@ -47,6 +47,11 @@ class Signature:
         self.takes_query = "query" in names
         self.path_types = {name: hints.get(name) for name in self.path}
         self.answer: Any = hints.get("return", type(None))
+        # What is said of raw content; read by OpenAPI alone.
+        self.sends: tuple[Sends, ...] = ()
+        if get_origin(self.answer) is Annotated and get_args(self.answer)[0] is Content:
+            self.answer, *sends = get_args(self.answer)
+            self.sends = tuple(sends)
         stray = set(names) - {"caller", "body", "query", *self.path}
         if stray or not set(self.path) <= set(names):
             raise TypeError(f"{endpoint.name}: the parameters don't fit {endpoint.route}")
