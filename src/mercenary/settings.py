@@ -171,7 +171,8 @@ def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> 
                 value, FIELDS[name].type, strict=False, dec_hook=_decode_path
             )
         except msgspec.ValidationError as error:
-            faults.append(f"{source} is {masked(name, value)}: {_plain(error)}")
+            given_as = source.removeprefix("environment ")
+            faults.append(f"{given_as} is {masked(name, value)}: {_plain(error)}")
         else:
             sources[name] = source
     settings = Settings(**values)

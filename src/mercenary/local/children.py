@@ -6,6 +6,7 @@ order. Nothing here uses threads: a child dies with the thread that made it (see
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -31,10 +32,11 @@ class ChildError(Exception):
         self.output = output
 
     @property
-    def last_line(self) -> str:
-        """The last thing it said, which most programs make the reason."""
+    def reason(self) -> str:
+        """The last thing it said that names an error, or the last thing it said."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
-        return lines[-1] if lines else "it said nothing"
+        grave = [line for line in lines if re.search(r"FATAL|PANIC|[Ee]rror|mercenary: ", line)]
+        return (grave or lines or ["it said nothing"])[-1]
 
 
 class Halted(Exception):

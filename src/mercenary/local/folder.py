@@ -119,8 +119,11 @@ class DataFolder:
 
     def remove(self) -> None:
         """Delete everything, wherever it lies. Call it when nothing runs in it any more."""
-        for folder in {self.sockets, self.servers, self.path}:
-            shutil.rmtree(folder, ignore_errors=True)
+        elsewhere = self._elsewhere()
+        sockets = {socket_folder(home, self.account) for home in (self.path, elsewhere)}
+        for folder in {*sockets, elsewhere, self.path}:
+            if folder.exists():
+                shutil.rmtree(folder)
 
     def _make(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -66,7 +66,7 @@ class EmbeddedPostgres:
         if not (self.folder / "PG_VERSION").exists():
             self._make_cluster()
         self._configure()
-        self._drop_stale_lock()
+        self._drop_stale_locks()
         self.child.start()
         if not (self.folder / "mercenary.ready").exists():
             self._make_database()
@@ -169,11 +169,12 @@ class EmbeddedPostgres:
             "timezone": "UTC",
         }
 
-    def _drop_stale_lock(self) -> None:
-        """After a crash the lock may name a process that is by now somebody else's."""
-        lines = self._lock_lines()
-        if lines and self.running_pid() is None:
+    def _drop_stale_locks(self) -> None:
+        """After a crash the locks may name a process that nobody has collected yet, or one that is
+        by now somebody else's; PostgreSQL takes both for a server that runs."""
+        if self.running_pid() is None:
             (self.folder / "postmaster.pid").unlink(missing_ok=True)
+            (self.sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
     def _lock_lines(self) -> list[str]:
         try:

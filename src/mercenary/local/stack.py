@@ -44,11 +44,11 @@ class Stack:
         ready_within: float = 120.0,
     ) -> None:
         self._temporary = folder is None
-        self.folder = (folder or _temporary_folder()).resolve()
+        self.folder = (folder or temporary_folder()).resolve()
         self._arguments = ["--data", str(self.folder), "--port", str(port), "--seed", seed]
         if workers is not None:
             self._arguments += ["--workers", str(workers)]
-        self._environment = {**_without_settings(), **(environment or {})}
+        self._environment = {**without_settings(), **(environment or {})}
         self._ready_within = ready_within
         self._process: subprocess.Popen[bytes] | None = None
         self._output = Path(tempfile.mkdtemp(prefix="mercenary-stack-"))
@@ -148,13 +148,15 @@ class Stack:
         return state is not None and state.ready and state.supervisor.pid == self.pid
 
 
-def _temporary_folder() -> Path:
+def temporary_folder() -> Path:
+    """A new folder whose servers can reach it, whoever they run as."""
     folder = Path(tempfile.mkdtemp(prefix="mercenary-"))
     folder.chmod(0o711)  # root's servers run as somebody else, who passes through
     return folder
 
 
-def _without_settings() -> dict[str, str]:
+def without_settings() -> dict[str, str]:
+    """The environment without any setting of the caller's."""
     guide = set(GUIDE_NAMES.values())
     return {
         name: value

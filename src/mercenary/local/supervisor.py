@@ -83,9 +83,9 @@ class Supervisor:
             try:
                 with plain_faults(self.folder.path):
                     self._end_orphans()
-                    self.folder.prepare(fresh=self.fresh)
                     with hold_port(settings.host, settings.port) as port:
                         self.port = port
+                        self.folder.prepare(fresh=self.fresh)
                         self._run()
             finally:
                 self.folder.close()
@@ -270,8 +270,8 @@ class Supervisor:
         except ChildError as error:
             self._plan_restart(watched, str(error).removeprefix(f"{watched.child.name} "))
         else:
-            self.say(f"{watched.child.name} runs again")
             self._note()
+            self.say(f"{watched.child.name} runs again")
 
     def _note(self) -> None:
         """Write down who runs."""
@@ -322,7 +322,7 @@ class Supervisor:
     def _explained(self, error: ChildError) -> str:
         if "No space left" in error.output:
             return full_disk(self.folder.path)
-        return f"{error}: {error.last_line}; logs are in {self.folder.logs}"
+        return f"{error}: {error.reason}; logs are in {self.folder.logs}"
 
 
 def mercenary_command(*arguments: str) -> list[str]:
