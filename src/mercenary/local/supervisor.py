@@ -168,16 +168,10 @@ class Supervisor:
         if seed is None:
             # A server of the caller's gets no demo accounts unless they are asked for.
             seed = "none" if production or self._postgres is None else "1k"
-        if seed == "none" or not self._is_empty():
-            return
+        if seed == "none" or (self._postgres is not None and not self._postgres.is_empty("users")):
+            return  # `seed` itself refuses rows in a server of the caller's
         self.say(f"Seeding the demo data: {seed} projects …")
         self._command("seed", "--scale", seed, *([] if production else ["--demo"]))
-
-    def _is_empty(self) -> bool:
-        # psql answers at once; a program of ours would take a second to start.
-        if self._postgres is None:
-            return True  # `seed` itself refuses a database with rows in it
-        return self._postgres.run_sql("SELECT EXISTS (SELECT FROM users)") == "f"
 
     def _start_api(self) -> None:
         settings = self.loaded.settings
