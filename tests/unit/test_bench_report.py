@@ -131,6 +131,12 @@ def test_people_see_spread_ratio_verdict_and_conditions() -> None:
     assert "met" in printed.getvalue()
 
 
+@pytest.mark.parametrize(("busy", "warns"), [(0.85, False), (0.86, True)])
+def test_a_generator_that_may_be_the_bottleneck_is_said(busy: float, warns: bool) -> None:
+    lines = show.conditions(report_of(measured(), measured(run=1, busy=busy)))
+    assert any(line.startswith("WARNING: the load generator") for line in lines) is warns
+
+
 def report_of(*measurements: Measurement) -> Report:
     """A report of these."""
     return Report(

@@ -52,7 +52,7 @@ def commit() -> str:
 
 def command() -> str:
     """The command line that is running, to be typed again."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join(["mercenary", *sys.argv[1:]])
 
 
 def _cpu_model() -> str:

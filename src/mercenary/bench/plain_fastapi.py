@@ -1,8 +1,10 @@
 """The yardstick of habit: the same endpoints as a good developer would usually write them.
 
 FastAPI, pydantic models, SQLAlchemy's ORM on asyncpg with a session for each request, a JWT bearer
-whose user is looked up, the guide's pool. It reads and writes the product's own tables. Kept
-honest: explicit eager loading, no needless query, pydantic's own serialization.
+whose user is looked up. It reads and writes the product's own tables. Kept honest: explicit eager
+loading, no needless query, pydantic's own serialization. Its pool has as many connections as the
+guide's at most (20 and 10 more), but keeps them all: SQLAlchemy closes those past `pool_size` when
+they come back, and under 64 callers making them anew cost five sixths of its throughput.
 
 PLAIN_DATABASE_URI names the database, PLAIN_SECRET the key of its tokens.
 """
@@ -188,8 +190,8 @@ class ProfileChange(BaseModel):
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = create_async_engine(
         asyncpg_url(os.environ[DATABASE]),
-        pool_size=20,
-        max_overflow=10,
+        pool_size=30,
+        max_overflow=0,
         pool_timeout=30,
         pool_recycle=1800,
     )

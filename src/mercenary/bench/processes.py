@@ -47,9 +47,9 @@ def _tree(pid: int | None) -> Iterator[psutil.Process]:
 
 
 def listener(port: int) -> int | None:
-    """The process that listens on a TCP port of this machine; None where that can't be seen.
+    """The server on a TCP port of this machine; None where that can't be seen.
 
-    Of several, as workers share their server's socket, it is the one that made the others.
+    Of several processes that listen, as workers do, it is the one that made the others.
     """
     try:
         connections = psutil.net_connections("tcp")
@@ -60,8 +60,6 @@ def listener(port: int) -> int | None:
         for one in connections
         if one.pid is not None and one.status == psutil.CONN_LISTEN and one.laddr.port == port
     }
-    for pid in sorted(pids):
-        parents = {parent.pid for parent in psutil.Process(pid).parents()}
-        if not parents & pids:
-            return int(pid)
-    return None
+    lines = [[pid, *(one.pid for one in psutil.Process(pid).parents())] for pid in pids]
+    shared = [pid for pid in lines[0] if all(pid in line for line in lines)] if lines else []
+    return int(shared[0]) if shared else None

@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from mercenary.bench.load import BUSY_SHARE
 from mercenary.bench.report import Measurement, Report, Row
 
 _FIGURES: Final = (
@@ -17,6 +18,10 @@ _FIGURES: Final = (
 _CONTENDERS: Final = (
     *("work", "contender", "req/s (min to max)", "p50 ms", "p95 ms", "p99 ms", "errors"),
     *("server CPU s/1,000", "database CPU s/1,000", "RSS MiB", "generator busy"),
+)
+_WARNING: Final = (
+    "WARNING: the load generator was up to {:.0%} busy, so that it may be what was measured; "
+    "use wrk, or a machine with more cores"
 )
 
 
@@ -54,6 +59,7 @@ def as_markdown(report: Report) -> str:
 def conditions(report: Report) -> list[str]:
     """Machine, versions, load and command, a line each."""
     machine, detail = report.machine, report.detail
+    busiest = max((one.busy for one in _measurements(report)), default=0.0)
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return [
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
@@ -65,6 +71,7 @@ def conditions(report: Report) -> list[str]:
         f"connections, closed model; runs of {detail['seconds']} s, contenders in turn; "
         "medians",
         f"Commit {report.commit}: `{report.command}`",
+        *([_WARNING.format(busiest)] if busiest > BUSY_SHARE else []),
     ]
 
 
