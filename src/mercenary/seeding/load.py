@@ -1,0 +1,160 @@
+"""Stores a seeded marketplace by COPY, in one transaction.
+
+Foreign keys and secondary indexes are taken away before and put back after the rows, which is
+several times faster than keeping them up; as all of it is one transaction, a seeding that dies
+leaves the database as it was, empty and complete.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from mercenary.db.uri import asyncpg_url
+from mercenary.seeding.population import Row
+from mercenary.settings import SetupError
+
+CONNECT_SECONDS: Final = 10.0
+LOCK_SECONDS: Final = 5
+# Every table that is filled, with the sequence its ids come from.
+TABLES: Final = {
+    "skills": "skills_id_seq",
+    "users": "users_id_seq",
+    "credentials": None,
+    "user_skills": None,
+    "projects": "projects_id_seq",
+    "project_skills": None,
+    "proposals": "proposals_id_seq",
+}
+
+
+class SeedError(SetupError):
+    """The database can't be seeded: one line of what is wrong and what to do."""
+
+
+class _Removed(NamedTuple):
+    drop: str
+    create: str
+    comment: str | None
+
+
+class Loader:
+    """An open transaction on an empty database. Use as `async with Loader(uri) as loader`."""
+
+    def __init__(self, uri: str) -> None:
+        self._dsn = asyncpg_url(uri).set(drivername="postgresql")
+        self._stack = AsyncExitStack()
+        self._removed: list[_Removed] = []
+        self._connection: asyncpg.Connection = None
+
+    async def __aenter__(self) -> "Loader":
+        """Connect, lock the tables and clear the way.
+
+        Raises:
+            SeedError: the database can't be reached, is in use, or holds rows already.
+        """
+        try:
+            self._connection = await asyncpg.connect(
+                self._dsn.render_as_string(hide_password=False), timeout=CONNECT_SECONDS
+            )
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            raise SeedError(f"the database can't be reached ({error}); is it running?") from error
+        self._stack.push_async_callback(self._connection.close)
+        try:
+            await self._begin()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Put everything back, commit and gather statistics; after a failure, undo all of it."""
+        async with self._stack:
+            if kind is None:
+                await self._finish()
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """Append rows to a table."""
+        await self._connection.copy_records_to_table(table, records=rows, columns=columns)
+
+    async def _begin(self) -> None:
+        run = self._connection.execute
+        await run("BEGIN")
+        for name, value in {
+            "lock_timeout": f"{LOCK_SECONDS}s",
+            "statement_timeout": "0",
+            "idle_in_transaction_session_timeout": "0",
+            "maintenance_work_mem": "256MB",
+        }.items():
+            await run(f"SET LOCAL {name} = '{value}'")
+        names = ", ".join(TABLES)
+        try:
+            await run(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
+            # Only an owner may; anybody else loads more slowly.
+            if await self._connection.fetchval(_OWNS_ALL, list(TABLES)):
+                await run(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
+                self._removed = await self._removable()
+        except asyncpg.LockNotAvailableError as error:
+            raise SeedError(
+                "somebody else is using the database; stop the API or wait, and try again"
+            ) from error
+        for table in TABLES:
+            if await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})"):  # noqa: S608
+                raise SeedError(
+                    f"the database is not empty: {table} has rows, and seeding adds to nothing; "
+                    "give an empty database, or `mercenary up --fresh` to start anew"
+                )
+        for removed in self._removed:
+            await run(removed.drop)
+
+    async def _removable(self) -> list[_Removed]:
+        """Foreign keys first, for they hang on the unique constraints that follow."""
+        rows = await self._connection.fetch(_REMOVABLE, list(TABLES))
+        return [_Removed(row["dropping"], row["creating"], row["commenting"]) for row in rows]
+
+    async def _finish(self) -> None:
+        run = self._connection.execute
+        for removed in reversed(self._removed):
+            await run(removed.create)
+            if removed.comment:
+                await run(removed.comment)
+        for table, sequence in TABLES.items():
+            if sequence:
+                await run(f"SELECT setval('{sequence}', max(id)) FROM {table} HAVING max(id) > 0")  # noqa: S608
+        await run("COMMIT")
+        # Now rather than by autovacuum in the middle of what the data are wanted for.
+        await run(f"VACUUM (ANALYZE) {', '.join(TABLES)}")
+
+
+_OWNS_ALL: Final = """
+    SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class
+    WHERE oid = ANY (SELECT name::regclass FROM unnest($1::text[]) AS name)
+"""
+_REMOVABLE: Final = """
+    WITH filled AS (SELECT name::regclass AS id FROM unnest($1::text[]) AS name)
+    SELECT 1 AS turn, conname AS name,
+           format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) AS dropping,
+           format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname,
+                  pg_get_constraintdef(oid)) AS creating,
+           format('COMMENT ON CONSTRAINT %I ON %s IS %L', conname, conrelid::regclass,
+                  obj_description(oid, 'pg_constraint')) AS commenting
+    FROM pg_constraint WHERE conrelid IN (SELECT id FROM filled) AND contype = 'f'
+    UNION ALL
+    SELECT 2, conname,
+           format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
+           format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname,
+                  pg_get_constraintdef(oid)),
+           format('COMMENT ON CONSTRAINT %I ON %s IS %L', conname, conrelid::regclass,
+                  obj_description(oid, 'pg_constraint'))
+    FROM pg_constraint WHERE conrelid IN (SELECT id FROM filled) AND contype = 'u'
+    UNION ALL
+    SELECT 3, i.indexrelid::regclass::text,
+           format('DROP INDEX %s', i.indexrelid::regclass),
+           pg_get_indexdef(i.indexrelid),
+           format('COMMENT ON INDEX %s IS %L', i.indexrelid::regclass,
+                  obj_description(i.indexrelid, 'pg_class'))
+    FROM pg_index i WHERE i.indrelid IN (SELECT id FROM filled)
+      AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)
+    ORDER BY turn, name
+"""

@@ -1,0 +1,127 @@
+"""Seeds an empty database: makes the rows slice by slice while PostgreSQL stores the last ones."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from argon2 import PasswordHasher
+
+from mercenary.auth.passwords import hasher_of
+from mercenary.db.migrate import pending
+from mercenary.seeding import demo
+from mercenary.seeding.load import Loader, SeedError
+from mercenary.seeding.marketplace import (
+    PROJECT_COLUMNS,
+    PROPOSAL_COLUMNS,
+    PROPOSALS_PER_PROJECT,
+    Marketplace,
+    Slice,
+)
+from mercenary.seeding.population import USER_COLUMNS, Population, Row
+from mercenary.settings import Settings
+
+SCALES: Final = {"1k": 1_000, "100k": 100_000, "1M": 1_000_000}
+# Of every seeded account that isn't a demo account, in development.
+PASSWORD: Final = "everybody-here-has-this-one"  # noqa: S105
+# Of every seeded account in production: no password has it, so nobody can sign in.
+NO_PASSWORD: Final = ""
+SKILL_COLUMNS: Final = ("id", "created_at", "updated_at", "name")
+CREDENTIAL_COLUMNS: Final = ("email", "user_id", "updated_at", "password_hash")
+_EMAIL, _UPDATED = USER_COLUMNS.index("email"), USER_COLUMNS.index("updated_at")
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """How many rows were stored."""
+
+    users: int
+    projects: int
+    proposals: int
+
+
+async def seed(
+    uri: str, settings: Settings, *, projects: int, seed: int, with_demo: bool
+) -> Seeded:
+    """Fill an empty database with `projects` projects, a twentieth as many users, and the rest.
+
+    Raises:
+        SeedError: the schema isn't current, the database isn't empty or is in use, or demo
+            accounts are asked for in production.
+        MigrationError: the database can't be reached.
+    """
+    production = settings.environment == "production"
+    if production and with_demo:
+        raise SeedError(
+            "demo accounts have passwords that everybody knows, so production gets none; "
+            "call with --no-demo"
+        )
+    if await pending(uri):
+        raise SeedError("the database's schema is not current; run `mercenary migrate` first")
+    population = Population(max(50, projects // 20), seed)
+    marketplace = Marketplace(projects, population)
+    first_demo_id = len(population.people) + 1
+    users = list(population.user_rows())
+    if with_demo:
+        users += demo.profile_rows(first_demo_id)
+    async with Loader(uri) as loader:
+        await loader.copy("skills", SKILL_COLUMNS, population.skill_rows())
+        await loader.copy("users", USER_COLUMNS, users)
+        credentials = _credential_rows(settings, users, production=production)
+        await loader.copy("credentials", CREDENTIAL_COLUMNS, credentials)
+        levels = list(population.user_skill_rows())
+        if with_demo:
+            levels += demo.user_skill_rows(first_demo_id)
+        await loader.copy("user_skills", ("user_id", "skill_id", "level"), levels)
+        await _store_slices(loader, marketplace)
+        last = _demo_slice(projects, first_demo_id, population) if with_demo else Slice([], [], [])
+        await _store(loader, last)
+    return Seeded(
+        len(users),
+        projects + len(last.projects),
+        PROPOSALS_PER_PROJECT * projects + len(last.proposals),
+    )
+
+
+async def _store_slices(loader: Loader, marketplace: Marketplace) -> None:
+    """Make each slice in a thread, while the one before it is on its way."""
+    numbers = list(marketplace.slices())
+    making = asyncio.create_task(asyncio.to_thread(marketplace.slice, numbers[0]))
+    for following in [*numbers[1:], None]:
+        made = await making
+        if following is not None:
+            making = asyncio.create_task(asyncio.to_thread(marketplace.slice, following))
+        await _store(loader, made)
+
+
+async def _store(loader: Loader, made: Slice) -> None:
+    await loader.copy("projects", PROJECT_COLUMNS, made.projects)
+    await loader.copy("project_skills", ("project_id", "skill_id"), made.project_skills)
+    await loader.copy("proposals", PROPOSAL_COLUMNS, made.proposals)
+
+
+def _demo_slice(projects: int, first_user_id: int, population: Population) -> Slice:
+    first_id = projects + 1
+    return Slice(
+        demo.project_rows(first_id, first_user_id),
+        demo.project_skill_rows(first_id),
+        demo.proposal_rows(
+            PROPOSALS_PER_PROJECT * projects + 1, first_id, first_user_id, population.freelancers
+        ),
+    )
+
+
+def _credential_rows(
+    settings: Settings, users: Iterable[Row], *, production: bool
+) -> Iterator[Row]:
+    hasher = hasher_of(settings)
+    hashes = {each.email: _hash(hasher, each.password) for each in demo.DEMO_ACCOUNTS}
+    shared = NO_PASSWORD if production else _hash(hasher, PASSWORD)
+    for row in users:
+        email = row[_EMAIL]
+        yield email.lower(), row[0], row[_UPDATED], hashes.get(email, shared)
+
+
+def _hash(hasher: PasswordHasher, password: str) -> str:
+    # The salt is no secret's; with a fixed one the same seed stores the same rows.
+    return hasher.hash(password, salt=b"mercenary demo 1")
