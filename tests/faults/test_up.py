@@ -43,6 +43,15 @@ def test_it_runs_says_so_and_leaves_nothing_behind(up: Starter, data: Path) -> N
     assert "Nothing runs" in status.stdout
 
 
+def test_stopping_it_while_it_starts_leaves_nothing_behind(up: Starter, data: Path) -> None:
+    starting = up("--workers", "1")
+    eventually(lambda: starting.mark("valkey"), "the first child runs")
+    family = starting.family()
+    assert starting.stop(signal.SIGTERM) == 0
+    eventually(lambda: gone(family), "no process left")
+    up("--workers", "1").until_ready().stop()
+
+
 def test_what_is_in_use_is_refused_by_one_line(up: Starter, data: Path) -> None:
     running = up("--workers", "1").until_ready()
 

@@ -37,6 +37,7 @@ TICK: Final = 0.1  # seconds between two looks at the children
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 RAN_WELL: Final = 60.0  # seconds after which a child's next death is a first one again
+DEMO: Final = "demo"  # a file that says that the database was given the demo accounts
 # Beside the workers' pools: migrations, seeding, psql, a person.
 SPARE_CONNECTIONS: Final = 40
 
@@ -69,7 +70,6 @@ class Supervisor:
     port: int = field(default=0, init=False)
     state: State = field(init=False)
     folder: DataFolder = field(init=False)
-    has_demo: bool = field(default=False, init=False)
     _postgres: EmbeddedPostgres | None = field(default=None, init=False)
     _watched: list[Watched] = field(default_factory=list, init=False)
     _signals: int = field(default=0, init=False)
@@ -95,6 +95,11 @@ class Supervisor:
         """Where the API is."""
         host = reachable_host(self.loaded.settings.host)
         return f"http://{bracketed(host)}:{self.port}"
+
+    @property
+    def has_demo(self) -> bool:
+        """Whether this folder's database was given the demo accounts."""
+        return (self.folder.path / DEMO).exists()
 
     def _run(self) -> None:
         try:
@@ -172,6 +177,8 @@ class Supervisor:
             return  # `seed` itself refuses rows in a server of the caller's
         self.say(f"Seeding the demo data: {seed} projects …")
         self._command("seed", "--scale", seed, *([] if production else ["--demo"]))
+        if not production:
+            (self.folder.path / DEMO).touch()
 
     def _start_api(self) -> None:
         settings = self.loaded.settings
