@@ -77,7 +77,8 @@ class Content(msgspec.Struct, frozen=True):
 class Sends(msgspec.Struct, frozen=True):
     """What OpenAPI is told of one `Content`: `-> Annotated[Content, Sends("text/html")]`.
 
-    `body` is the type behind bytes that are JSON; `headers` names those that are sent besides.
+    `body` is the type behind bytes that are JSON; `headers` names those that are sent besides;
+    `example` replaces the one of the type.
     """
 
     media_type: str = "application/json"
@@ -85,6 +86,7 @@ class Sends(msgspec.Struct, frozen=True):
     body: Any = None
     headers: tuple[str, ...] = ()
     description: str = "Success."
+    example: Any = None
 
 
 class Endpoint(msgspec.Struct, frozen=True, eq=False):

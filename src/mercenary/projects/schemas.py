@@ -1,7 +1,7 @@
 """What a project looks like on the wire, coming in and going out."""
 
 from decimal import Decimal
-from typing import Annotated, Literal, NewType
+from typing import Annotated, Any, ClassVar, Literal, NewType
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -20,6 +20,20 @@ SkillIds = Annotated[list[Id], Meta(max_length=20, description="Skills the work 
 class Project(msgspec.Struct, frozen=True):
     """A piece of work that a client wants done."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "id": 17,
+        "client_id": 3,
+        "title": "Rewrite the billing service",
+        "description": "Twelve endpoints in Python, two of them slow. Tests are there.",
+        "budget": "1500.00",
+        "currency": "USD",
+        "status": "open",
+        "skill_ids": [4, 9],
+        "created_at": "2026-11-23T10:00:00.000000Z",
+        "updated_at": "2026-11-23T10:00:00.000000Z",
+        "version": 1,
+    }
+
     id: ProjectId
     client_id: UserId
     title: str
@@ -36,6 +50,15 @@ class Project(msgspec.Struct, frozen=True):
 class NewProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a client says about a new project."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "title": "Rewrite the billing service",
+        "description": "Twelve endpoints in Python, two of them slow. Tests are there.",
+        "budget": "1500.00",
+        "currency": "USD",
+        "status": "open",
+        "skill_ids": [4, 9],
+    }
+
     title: Title
     description: Description
     budget: Amount
@@ -46,6 +69,8 @@ class NewProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ProjectPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is to change; a field that is left out stays as it is."""
+
+    example: ClassVar[dict[str, Any]] = {"budget": "1800.00", "status": "open"}
 
     title: Title | UnsetType = UNSET
     description: Description | UnsetType = UNSET

@@ -1,7 +1,7 @@
 """What a proposal looks like on the wire, coming in and going out."""
 
 from decimal import Decimal
-from typing import Annotated, Literal, NewType
+from typing import Annotated, Any, ClassVar, Literal, NewType
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -20,6 +20,20 @@ Days = Annotated[int, Meta(ge=1, le=3_650, description="Days of work that the bi
 class Proposal(msgspec.Struct, frozen=True):
     """A freelancer's bid for a project, in the project's currency."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "id": 42,
+        "project_id": 17,
+        "freelancer_id": 8,
+        "cover_letter": "I have moved three billing services and kept every invoice.",
+        "bid": "1200.00",
+        "currency": "USD",
+        "estimated_days": 14,
+        "status": "pending",
+        "created_at": "2026-11-23T10:05:00.000000Z",
+        "updated_at": "2026-11-23T10:05:00.000000Z",
+        "version": 1,
+    }
+
     id: ProposalId
     project_id: ProjectId
     freelancer_id: UserId
@@ -36,6 +50,12 @@ class Proposal(msgspec.Struct, frozen=True):
 class NewProposal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a freelancer offers."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "cover_letter": "I have moved three billing services and kept every invoice.",
+        "bid": "1200.00",
+        "estimated_days": 14,
+    }
+
     cover_letter: CoverLetter
     bid: Amount
     estimated_days: Days
@@ -43,6 +63,8 @@ class NewProposal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ProposalPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is to change while the proposal is pending; `status` withdrawn takes it back."""
+
+    example: ClassVar[dict[str, Any]] = {"bid": "1100.00", "estimated_days": 12}
 
     cover_letter: CoverLetter | UnsetType = UNSET
     bid: Amount | UnsetType = UNSET

@@ -1,6 +1,6 @@
 """What a skill looks like on the wire, coming in and going out."""
 
-from typing import Annotated, NewType
+from typing import Annotated, Any, ClassVar, NewType
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,14 @@ SkillId = NewType("SkillId", int)
 class Skill(msgspec.Struct, frozen=True):
     """Something that freelancers can do and projects can need."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "id": 4,
+        "name": "Python",
+        "created_at": "2026-11-20T08:00:00.000000Z",
+        "updated_at": "2026-11-20T08:00:00.000000Z",
+        "version": 1,
+    }
+
     id: SkillId
     name: str
     created_at: Timestamp
@@ -23,6 +31,8 @@ class Skill(msgspec.Struct, frozen=True):
 
 class NewSkill(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an admin says about a new skill."""
+
+    example: ClassVar[dict[str, Any]] = {"name": "Python"}
 
     name: Annotated[str, text(1, 80)]
 

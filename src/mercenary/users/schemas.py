@@ -1,7 +1,7 @@
 """What a user looks like on the wire, coming in and going out."""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -14,6 +14,8 @@ from mercenary.http.wire import Amount, Country, Currency, Id, Timestamp, text
 class SkillLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How well a freelancer commands a skill."""
 
+    example: ClassVar[dict[str, Any]] = {"skill_id": 4, "level": 5}
+
     skill_id: Id
     level: Annotated[int, Meta(ge=1, le=5, description="1 for a beginner to 5 for a master.")]
 
@@ -25,6 +27,23 @@ SkillLevels = Annotated[
 
 class User(msgspec.Struct, frozen=True):
     """A person's profile. `email` and `is_active` are null unless an admin or the user asks."""
+
+    example: ClassVar[dict[str, Any]] = {
+        "id": 8,
+        "name": "Ada Lovelace",
+        "role": "freelancer",
+        "headline": "Backends that stay quick",
+        "bio": "Ten years of Python and PostgreSQL.",
+        "skills": [SkillLevel.example],
+        "hourly_rate": "85.00",
+        "currency": "USD",
+        "country": "GB",
+        "created_at": "2026-11-20T08:30:00.000000Z",
+        "updated_at": "2026-11-22T17:12:45.120934Z",
+        "version": 3,
+        "email": None,
+        "is_active": None,
+    }
 
     id: UserId
     name: str
@@ -53,6 +72,12 @@ class Account(msgspec.Struct, frozen=True):
 
 class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is to change; a field that is left out stays as it is, null empties it."""
+
+    example: ClassVar[dict[str, Any]] = {
+        "headline": "Backends that stay quick",
+        "hourly_rate": "85.00",
+        "country": "GB",
+    }
 
     name: Annotated[str, text(1, 120)] | UnsetType = UNSET
     headline: Annotated[str, text(0, 160)] | UnsetType = UNSET

@@ -1,0 +1,189 @@
+"""What comes back: the answers of success, the problems that a declaration implies, the headers."""
+
+from collections.abc import Iterable
+from typing import Any, get_origin
+
+import msgspec
+
+from mercenary.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    Forbidden,
+    Invalid,
+    InvalidCursor,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotFound,
+    Overloaded,
+    PayloadTooLarge,
+    ProblemError,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from mercenary.http.endpoint import BASE_PATH, Created, Endpoint, Page, Sends
+from mercenary.http.invocation import Signature
+from mercenary.http.openapi.schemas import REF, Schemas, example_of
+from mercenary.http.problems import MEDIA_TYPE, Problem, problem_body, statuses
+
+_JSON = "application/json"
+_REQUEST_ID = "5f0c1d8a2b7e4c93-0000002a"
+_DESCRIPTIONS = {200: "Success.", 201: "Created.", 204: "Done. There is no body."}
+
+# On every answer, whatever became of the request.
+_ALWAYS = (
+    "X-Request-Id",
+    "Content-Security-Policy",
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+    "Referrer-Policy",
+    "Permissions-Policy",
+)
+_OF_PROBLEMS = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}
+
+
+def _header(description: str, example: str | int, *, required: bool = True) -> dict[str, Any]:
+    kind = "integer" if isinstance(example, int) else "string"
+    schema = {"type": kind, "minimum": 0} if kind == "integer" else {"type": kind}
+    return {
+        "description": description,
+        "required": required,
+        "schema": schema,
+        "example": example,
+    }
+
+
+HEADERS = {
+    "X-Request-Id": _header(
+        "The request's name in logs and problems: the caller's own where it sent one of 8 to 128 "
+        "letters, digits or `._~+/=-`.",
+        _REQUEST_ID,
+    ),
+    "Content-Security-Policy": _header(
+        "What a browser may load for this answer.", "default-src 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": _header("The type is as it is said.", "nosniff"),
+    "X-Frame-Options": _header("Not to be framed.", "DENY"),
+    "Referrer-Policy": _header("Links from here don't say where from.", "no-referrer"),
+    "Permissions-Policy": _header(
+        "What a page may not use.", "camera=(), geolocation=(), microphone=()"
+    ),
+    "Cache-Control": _header(
+        "Who may keep the answer, and for how long.", "public, max-age=0, must-revalidate"
+    ),
+    "Vary": _header(
+        "The request's headers that the answer depends on.", "Accept-Encoding, Authorization"
+    ),
+    "Location": _header("Where the new resource lives.", "/api/v1/projects/17"),
+    "Link": _header(
+        "The next page (RFC 8288); left out on the last.",
+        '</api/v1/projects?limit=20&cursor=2p1Ff3bD5mQx>; rel="next"',
+        required=False,
+    ),
+    "WWW-Authenticate": _header("How to say who calls (RFC 6750).", "Bearer"),
+    "Allow": _header("The methods that this path has.", "GET, HEAD"),
+    "Retry-After": _header("Seconds to wait before trying again.", 1),
+}
+
+
+class Answers:
+    """The answers of every endpoint; problems that many share are components."""
+
+    def __init__(self, schemas: Schemas) -> None:
+        self._schemas = schemas
+        self.components: dict[str, Any] = {}
+
+    def of(self, endpoint: Endpoint, signature: Signature) -> dict[str, Any]:
+        """Everything that may come back from an endpoint, by status."""
+        answers = {}
+        for status, problems in statuses(problems_of(endpoint, signature)).items():
+            answers[str(status)] = self._problem(status, problems)
+        if signature.sends:
+            answers |= self._contents(signature.sends)
+        else:
+            answers[str(signature.status)] = self._success(signature)
+        return dict(sorted(answers.items()))
+
+    def _success(self, signature: Signature) -> dict[str, Any]:
+        headers = ["Cache-Control", "Vary"]
+        headers += ["Location"] if get_origin(signature.answer) is Created else []
+        headers += ["Link"] if get_origin(signature.resource) is Page else []
+        answer = _answer(_DESCRIPTIONS[signature.status], headers)
+        if signature.resource is not None:
+            answer["content"] = {_JSON: self._json(signature.resource)}
+        return answer
+
+    def _contents(self, sends: Iterable[Sends]) -> dict[str, Any]:
+        answers: dict[str, Any] = {}
+        for each in sends:
+            answer = answers.setdefault(
+                str(each.status), _answer(each.description, each.headers) | {"content": {}}
+            )
+            if each.body is not None:
+                content = self._json(each.body)
+            else:
+                content = {"schema": {"type": "object" if each.media_type == _JSON else "string"}}
+            if each.example is not None:
+                content["example"] = each.example
+            answer["content"][each.media_type] = content
+        return answers
+
+    def _json(self, type_: Any) -> dict[str, Any]:
+        return {"schema": self._schemas.of(type_), "example": example_of(type_)}
+
+    def _problem(self, status: int, problems: list[type[ProblemError]]) -> dict[str, Any]:
+        name = "Or".join(problem.__name__ for problem in problems)
+        if name not in self.components:
+            headers = ["Cache-Control", *([_OF_PROBLEMS[status]] if status in _OF_PROBLEMS else [])]
+            answer = _answer(". ".join(problem.title for problem in problems) + ".", headers)
+            answer["content"] = {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": REF.format(name=Problem.__name__)},
+                    "examples": {
+                        problem.slug: {"summary": problem.title, "value": _example(problem)}
+                        for problem in problems
+                    },
+                }
+            }
+            self.components[name] = answer
+        return {"$ref": f"#/components/responses/{name}"}
+
+
+def problems_of(endpoint: Endpoint, signature: Signature) -> set[type[ProblemError]]:
+    """What may go wrong: what is declared, and what its access, parameters and body imply."""
+    # Whatever is asked: a wrong token, an unknown parameter, another method, a fault of our own.
+    problems = {BadRequest, Unauthorized, MethodNotAllowed, Invalid, ProblemError}
+    problems.update(endpoint.problems)
+    if endpoint.access.roles is not None:
+        problems.add(Forbidden)
+    if signature.path:
+        problems.add(NotFound)
+    if signature.resource is not None:
+        problems.add(NotAcceptable)
+    if signature.body is not None:
+        problems |= {PayloadTooLarge, UnsupportedMediaType}
+    if "cursor" in signature.query.__struct_fields__:
+        problems.add(InvalidCursor)
+    if endpoint.base == BASE_PATH:  # the others ask no database
+        problems |= {Overloaded, Unavailable, DeadlineExceeded}
+    return problems
+
+
+def _answer(description: str, headers: Iterable[str]) -> dict[str, Any]:
+    references = {
+        name: {"$ref": f"#/components/headers/{name}"} for name in sorted({*_ALWAYS, *headers})
+    }
+    return {"description": description, "headers": references}
+
+
+def _example(problem: type[ProblemError]) -> Any:
+    error: ProblemError
+    if problem is Invalid:
+        error = Invalid.at("/title", "Expected at least 3 characters")
+    elif problem is MethodNotAllowed:
+        error = MethodNotAllowed(["GET", "HEAD"])
+    elif problem is NotFound:
+        error = NotFound("project", 17)
+    else:
+        error = problem()
+    return msgspec.json.decode(problem_body(error, _REQUEST_ID))

@@ -1,0 +1,154 @@
+"""From declarations to the document: one operation an endpoint."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from mercenary.http.endpoint import Endpoint
+from mercenary.http.invocation import Signature
+from mercenary.http.openapi.answers import HEADERS, Answers
+from mercenary.http.openapi.schemas import ID, Schemas, example_of, parameters_of
+from mercenary.http.problems import Problem
+
+_ABOUT = """
+The backend of a freelance marketplace: clients post projects, freelancers bid, one is hired.
+
+- JSON in UTF-8. Times are RFC 3339 in UTC with microseconds. Money is a decimal string with two
+  places beside an ISO 4217 code; a JSON number is taken, too.
+- Sign in with `POST /api/v1/auth/login` and send `Authorization: Bearer <access token>`.
+- Lists come in pages: follow `next_cursor`, or the `Link` header.
+- Errors are problems (RFC 9457) that name every fault at once. A problem's `type` opens as a page.
+- Every GET answers HEAD, too.
+"""
+
+
+def document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str, Any]:
+    """The OpenAPI document of these endpoints.
+
+    Raises:
+        TypeError: a type that goes over the wire has no example.
+    """
+    signatures = {endpoint: Signature(endpoint) for endpoint in endpoints}
+    schemas = Schemas(_types(signatures.values()))
+    answers = Answers(schemas)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint, signature in signatures.items():
+        operations = paths.setdefault(endpoint.route, {})
+        operations[endpoint.method.lower()] = _operation(endpoint, signature, schemas, answers)
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "Mercenary",
+            "version": version,
+            "description": _ABOUT.strip(),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/", "description": "The server that this document came from."}],
+        "tags": _tags(signatures),
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.components.items())),
+            "responses": dict(sorted(answers.components.items())),
+            "headers": HEADERS,
+            "securitySchemes": {
+                "bearerAuth": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "The `access_token` that signing in or refreshing gives.",
+                }
+            },
+        },
+    }
+
+
+def _types(signatures: Iterable[Signature]) -> list[Any]:
+    types: list[Any] = [Problem]
+    for signature in signatures:
+        types += [signature.body, signature.resource, *(each.body for each in signature.sends)]
+    return [type_ for type_ in types if type_ is not None]
+
+
+def _operation(
+    endpoint: Endpoint, signature: Signature, schemas: Schemas, answers: Answers
+) -> dict[str, Any]:
+    summary, _, rest = endpoint.description.partition("\n\n")
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "tags": [_tag(endpoint)],
+        "summary": " ".join(summary.split()).removesuffix("."),
+        "description": "\n\n".join(part for part in (rest, _who(endpoint)) if part),
+        "security": _security(endpoint, signature),
+    }
+    if parameters := [*_path_parameters(endpoint, signature), *_query_parameters(signature)]:
+        operation["parameters"] = parameters
+    if signature.body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": schemas.of(signature.body),
+                    "example": example_of(signature.body),
+                }
+            },
+        }
+    operation["responses"] = answers.of(endpoint, signature)
+    return operation
+
+
+def _who(endpoint: Endpoint) -> str:
+    if endpoint.access.guests:
+        return "For anyone."
+    if endpoint.access.roles is None:
+        return "For whoever is signed in."
+    return f"For {' and '.join(sorted(endpoint.access.roles))} accounts."
+
+
+def _security(endpoint: Endpoint, signature: Signature) -> list[dict[str, list[str]]]:
+    if not endpoint.access.guests:
+        return [{"bearerAuth": []}]
+    # Where the answer may depend on the caller, a token is welcome and not needed.
+    return [{}, {"bearerAuth": []}] if signature.caller else []
+
+
+def _path_parameters(endpoint: Endpoint, signature: Signature) -> list[dict[str, Any]]:
+    segments = endpoint.route.split("/")
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": f"The {segments[segments.index(f'{{{name}}}') - 1][:-1]}'s {name}.",
+            "schema": {"type": "string"} if signature.path_types[name] is str else ID,
+        }
+        for name in signature.path
+    ]
+
+
+def _query_parameters(signature: Signature) -> list[dict[str, Any]]:
+    if not signature.takes_query:
+        return []
+    parameters = []
+    for name, schema in parameters_of(signature.query):
+        parameter = {"name": name, "in": "query", "required": False, "schema": schema}
+        if "description" in schema:
+            parameter["description"] = schema.pop("description")
+        if schema.get("type") == "array":
+            parameter |= {"style": "form", "explode": True}
+        parameters.append(parameter)
+    return parameters
+
+
+def _tag(endpoint: Endpoint) -> str:
+    return endpoint.handler.__module__.split(".")[-2]
+
+
+def _tags(endpoints: Iterable[Endpoint]) -> list[dict[str, str]]:
+    """A tag a feature, in the order of first use, with what its package says of itself."""
+    packages = {
+        _tag(endpoint): endpoint.handler.__module__.rpartition(".")[0] for endpoint in endpoints
+    }
+    return [
+        {"name": tag, "description": (sys.modules[package].__doc__ or "").strip()}
+        for tag, package in packages.items()
+    ]
