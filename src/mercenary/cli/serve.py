@@ -3,6 +3,7 @@
 `mercenary up` calls it; in production it is what a container or a unit file calls.
 """
 
+import os
 import signal
 from collections.abc import Callable
 from typing import Any, Final
@@ -51,7 +52,30 @@ def command(host: str | None, port: int | None, workers: int | None, target: str
         respawn_failed_workers=True,
         workers_kill_timeout=options.drain_seconds,
     )
+    _let_workers_hear_while_they_load()
     server.serve(target_loader=_load, wrap_loader=True)
+
+
+def _let_workers_hear_while_they_load() -> None:
+    """Have a forked worker end on a signal that comes before granian gives it its own handlers.
+
+    A fork has the handlers of granian's main process, which would only tell a copy of that one's
+    loop: the worker would start, never stop, and be killed after the whole drain time.
+    """
+    numbers = {signal.SIGTERM, signal.SIGINT}
+
+    def be_deaf() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+    def hear_again() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+    def hear_as_usual() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+        hear_again()
+
+    os.register_at_fork(before=be_deaf, after_in_parent=hear_again, after_in_child=hear_as_usual)
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -60,9 +84,5 @@ def _load(target: str) -> Callable[..., Any]:
 
     from mercenary.local.parent import die_with_parent
 
-    # A fork has the handlers of granian's main process, so a worker that is asked to end while it
-    # still loads would not hear it. granian sets the worker's once the application is there.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_parent(signal.SIGTERM)
     return load_target(target, factory=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -9,12 +10,15 @@ import msgspec
 from mercenary.local.supervisor import Supervisor
 from mercenary.settings import Loaded, load
 
+# Those of `mercenary seed`, whose module takes half a second to import, and none.
+SCALES: Final = ("1k", "100k", "1M", "none")
+
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65_535), help="The API's port; 0 finds a free one.")
 @click.option("--data", type=click.Path(path_type=Path), help="The folder for data and logs.")
 @click.option("--workers", type=click.IntRange(1, 512), help="Processes, one a core by default.")
-@click.option("--seed", metavar="SCALE|none", help="Data for an empty database: 1k, 100k, 1M.")
+@click.option("--seed", type=click.Choice(SCALES), help="Projects for an empty database.")
 @click.option("--fresh", is_flag=True, help="Empty the data folder first.")
 @click.option("--tied", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def command(
@@ -72,4 +76,10 @@ def _greet(supervisor: Supervisor) -> None:
 
 
 def _logins() -> list[str]:
-    return []
+    from mercenary.seeding.demo import DEMO_ACCOUNTS  # late: the servers start first
+
+    return [
+        "",
+        "  Log in  as one of these (development only)",
+        *(f"          {one.role:<11} {one.email:<36} {one.password}" for one in DEMO_ACCOUNTS),
+    ]

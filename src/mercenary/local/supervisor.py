@@ -143,8 +143,13 @@ class Supervisor:
         self.state.database_uri = database_uri
         if not own_cache:
             self._watched[0].child.wait_ready()
-        self._prepare_database()
-        self._start_api()
+        self._command("migrate")
+        # The API loads while the demo data is stored; nobody is told of it before both are done.
+        api = self._spawn_api()
+        self._seed()
+        api.wait_ready()
+        self.state.ready = True
+        self._note()
 
     def _start_postgres(self) -> str:
         settings = self.loaded.settings
@@ -166,8 +171,7 @@ class Supervisor:
         self._postgres = postgres
         return postgres.uri
 
-    def _prepare_database(self) -> None:
-        self._command("migrate")
+    def _seed(self) -> None:
         production = self.loaded.settings.environment == "production"
         seed = self.seed
         if seed is None:
@@ -180,7 +184,7 @@ class Supervisor:
         if not production:
             (self.folder.path / DEMO).touch()
 
-    def _start_api(self) -> None:
+    def _spawn_api(self) -> Child:
         settings = self.loaded.settings
         host, port = reachable_host(settings.host), self.port
         child = Child(
@@ -191,10 +195,9 @@ class Supervisor:
             environment=self.environment(),
             stop_within=settings.drain_seconds + 5.0,
         )
+        child.spawn()
         self._watch(child, self.url, child.start)
-        child.start()
-        self.state.ready = True
-        self._note()
+        return child
 
     def environment(self) -> Mapping[str, str]:
         """What children find in their environment: the caller's, and where our servers are."""
