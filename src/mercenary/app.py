@@ -16,17 +16,21 @@ from mercenary.edge.identity import Identity
 from mercenary.edge.problems import Problems
 from mercenary.edge.request_id import RequestId
 from mercenary.edge.security_headers import SecurityHeaders
+from mercenary.health import endpoints as health
+from mercenary.health import service as health_service
 from mercenary.http.endpoint import Endpoint, declared_in
 from mercenary.http.router import Router
 from mercenary.projects import endpoints as projects
 from mercenary.proposals import endpoints as proposals
+from mercenary.reference import endpoints as reference
+from mercenary.reference import service as reference_service
 from mercenary.skills import endpoints as skills
 from mercenary.telemetry import logs
 from mercenary.users import endpoints as users
 
 log = structlog.get_logger()
 
-FEATURES = (auth, users, skills, projects, proposals)
+FEATURES = (auth, users, skills, projects, proposals, health, reference)
 ENDPOINTS: tuple[Endpoint, ...] = tuple(declared_in(FEATURES))
 
 
@@ -39,6 +43,7 @@ class Application:
         self.router = Router(
             ENDPOINTS, max_body=options.max_body_bytes, max_depth=options.max_json_depth
         )
+        reference_service.describe(self.router.endpoints)
         app: ASGIApp = Dispatch(self.router)
         app = Identity(app, authenticator().identify)
         app = Deadline(app, options.request_deadline)
@@ -59,6 +64,7 @@ class Application:
 
     async def stop(self) -> None:
         """Let the batches finish and give everything back."""
+        await health_service.close()
         database = engine.current()
         engine.use(None)
         await database.close()

@@ -67,6 +67,11 @@ async def pending(uri: str) -> list[str]:
         return await connection.run_sync(_missing)
 
 
+def heads() -> frozenset[str]:
+    """The revisions of a schema that is up to date. Reads the scripts: slow, so ask once."""
+    return frozenset(ScriptDirectory.from_config(_config()).get_heads())
+
+
 @asynccontextmanager
 async def _connection(uri: str) -> AsyncIterator[AsyncConnection]:
     try:
