@@ -6,15 +6,24 @@ One text means one prepared statement and one plan for a batch of 1 and of 256.
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, column, func
+from sqlalchemy import BindParameter, Function, Select, bindparam, column, func
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.selectable import TableValuedAlias
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
 
 
 def array_of(name: str, type_: TypeEngine[Any]) -> BindParameter[Any]:
     """A parameter that takes a list, for `= ANY(:name)`."""
     return bindparam(name, type_=ARRAY(type_))
+
+
+def list_of(query: Select[Any]) -> Function[Any]:
+    """`ARRAY(query)`: what a correlated query finds, as a list in a column.
+
+    It has no type for SQLAlchemy, which would copy each list item by item; the driver's own is
+    what is wanted already. Of a page of 20 that copying was a tenth of the time.
+    """
+    return func.array(query.scalar_subquery(), type_=NullType())
 
 
 def rows_of(alias: str, **columns: TypeEngine[Any]) -> TableValuedAlias:

@@ -84,7 +84,10 @@ class _Shape(msgspec.Struct, frozen=True):
 
 
 class PageQuery(Generic[Item]):
-    """The pages of one table, read as `Item`s. Use it as the function of a `read_batch`."""
+    """The pages of one table, read as `Item`s. Use it as the function of a `read_batch`.
+
+    `build` gets a row's `columns` in their order, and more behind them.
+    """
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class PageQuery(Generic[Item]):
         key: Column[int],
         filters: Mapping[str, Filter],
         sorts: Mapping[str, SortKey],
-        build: Callable[[Row[Any]], Item],
+        build: Callable[[Sequence[Any]], Item],
     ) -> None:
         self.__name__ = name
         self.sorts = sorts
@@ -128,7 +131,7 @@ class PageQuery(Generic[Item]):
     def _slice(self, rows: list[Row[Any]], limit: int) -> Slice[Item]:
         kept = rows[:limit]
         last = (kept[-1].sort_value, kept[-1].sort_id) if len(rows) > limit else None
-        return Slice([self._build(row) for row in kept], last)
+        return Slice([self._build(row[1:]) for row in kept], last)
 
     def _compose(self, shape: _Shape) -> Select[Any]:
         sort = self.sorts[shape.sort]

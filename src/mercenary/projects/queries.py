@@ -13,7 +13,6 @@ from sqlalchemy import (
     Float,
     Integer,
     Numeric,
-    Row,
     Text,
     delete,
     func,
@@ -22,24 +21,22 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
 from mercenary.db.engine import current
 from mercenary.db.pages import Filter, PageQuery, SortKey
 from mercenary.http.wire import rfc3339
 from mercenary.projects.schemas import Project, ProjectId
 from mercenary.projects.tables import project_ids, project_skills, projects
 
-_skill_ids = func.array(
+_skill_ids = list_of(
     select(project_skills.c.skill_id)
     .where(project_skills.c.project_id == projects.c.id)
     .order_by(project_skills.c.skill_id)
-    .scalar_subquery(),
-    type_=ARRAY(BigInteger),
 ).label("skill_ids")
 
+# In the order of Project's fields, so that a row becomes one without a look-up a field.
 _COLUMNS: tuple[ColumnElement[Any], ...] = (
     projects.c.id,
     projects.c.client_id,
@@ -48,10 +45,10 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
     projects.c.budget,
     projects.c.currency,
     projects.c.status,
+    _skill_ids,
     projects.c.created_at,
     projects.c.updated_at,
     projects.c.version,
-    _skill_ids,
 )
 _BY_ID = select(*_COLUMNS).where(projects.c.id == func.any(array_of("ids", BigInteger())))
 _LOCK = (
@@ -62,20 +59,10 @@ _LOCK = (
 )
 
 
-def _project(row: Row[Any]) -> Project:
-    return Project(
-        row.id,
-        row.client_id,
-        row.title,
-        row.description,
-        row.budget,
-        row.currency,
-        row.status,
-        row.skill_ids,
-        rfc3339(row.created_at),
-        rfc3339(row.updated_at),
-        row.version,
-    )
+def _project(row: Sequence[Any]) -> Project:
+    *fields, created_at, updated_at, version = row[:11]
+    fields += (rfc3339(created_at), rfc3339(updated_at), version)
+    return Project(*fields)
 
 
 async def select_projects(
@@ -83,7 +70,7 @@ async def select_projects(
 ) -> Mapping[ProjectId, Project]:
     """Projects by id."""
     rows = await db.execute(_BY_ID, {"ids": ids})
-    return {row.id: _project(row) for row in rows}
+    return {row[0]: _project(row) for row in rows}
 
 
 async def lock_projects(

@@ -12,7 +12,6 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Numeric,
-    Row,
     Text,
     func,
     or_,
@@ -30,6 +29,7 @@ from mercenary.projects.schemas import ProjectId
 from mercenary.proposals.schemas import Proposal, ProposalId
 from mercenary.proposals.tables import proposal_ids, proposals
 
+# In the order of Proposal's fields, so that a row becomes one without a look-up a field.
 _COLUMNS: tuple[ColumnElement[Any], ...] = (
     proposals.c.id,
     proposals.c.project_id,
@@ -53,20 +53,10 @@ _AT_STAKE = select(*_COLUMNS).where(
 )
 
 
-def _proposal(row: Row[Any]) -> Proposal:
-    return Proposal(
-        row.id,
-        row.project_id,
-        row.freelancer_id,
-        row.cover_letter,
-        row.bid,
-        row.currency,
-        row.estimated_days,
-        row.status,
-        rfc3339(row.created_at),
-        rfc3339(row.updated_at),
-        row.version,
-    )
+def _proposal(row: Sequence[Any]) -> Proposal:
+    *fields, created_at, updated_at, version = row[:11]
+    fields += (rfc3339(created_at), rfc3339(updated_at), version)
+    return Proposal(*fields)
 
 
 async def select_proposals(
@@ -74,7 +64,7 @@ async def select_proposals(
 ) -> Mapping[ProposalId, Proposal]:
     """Proposals by id."""
     rows = await db.execute(_BY_ID, {"ids": ids})
-    return {row.id: _proposal(row) for row in rows}
+    return {row[0]: _proposal(row) for row in rows}
 
 
 async def select_at_stake(
@@ -82,7 +72,7 @@ async def select_at_stake(
 ) -> dict[ProposalId, Proposal]:
     """These proposals, and every pending one for the projects."""
     asked = {"project_ids": list(project_ids), "ids": ids}
-    return {row.id: _proposal(row) for row in await tx.execute(_AT_STAKE, asked)}
+    return {row[0]: _proposal(row) for row in await tx.execute(_AT_STAKE, asked)}
 
 
 async def take_ids(tx: AsyncConnection, count: int) -> list[ProposalId]:

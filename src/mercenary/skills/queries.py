@@ -7,7 +7,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Float,
-    Row,
     Text,
     case,
     func,
@@ -37,14 +36,15 @@ _BY_ID = select(*_COLUMNS).where(skills.c.id == _IDS)
 _KNOWN = select(skills.c.id).where(skills.c.id == _IDS)
 
 
-def _skill(row: Row[Any]) -> Skill:
-    return Skill(row.id, row.name, rfc3339(row.created_at), rfc3339(row.updated_at), row.version)
+def _skill(row: Sequence[Any]) -> Skill:
+    id, name, created_at, updated_at, version = row[:5]
+    return Skill(id, name, rfc3339(created_at), rfc3339(updated_at), version)
 
 
 async def select_skills(db: AsyncConnection, ids: Sequence[SkillId]) -> Mapping[SkillId, Skill]:
     """Skills by id."""
     rows = await db.execute(_BY_ID, {"ids": ids})
-    return {row.id: _skill(row) for row in rows}
+    return {row[0]: _skill(row) for row in rows}
 
 
 async def select_known_ids(db: AsyncConnection, ids: Collection[int]) -> set[int]:
@@ -69,7 +69,7 @@ async def insert_skills(
     The database judges what is equal, by the rules of its own lower().
     """
     rows = await tx.execute(_INSERT, columns_of("new", _NEW.c.keys(), names.items()))
-    return {row.id: _skill(row) for row in rows}
+    return {row[0]: _skill(row) for row in rows}
 
 
 async def take_ids(tx: AsyncConnection, count: int) -> list[SkillId]:

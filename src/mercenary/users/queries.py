@@ -12,7 +12,6 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Numeric,
-    Row,
     SmallInteger,
     Text,
     cast,
@@ -25,10 +24,10 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, array
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
 from mercenary.db.engine import current
 from mercenary.db.pages import Filter, PageQuery, SortKey
 from mercenary.http.access import UserId
@@ -37,14 +36,13 @@ from mercenary.users.schemas import Account, SkillLevel, User
 from mercenary.users.tables import user_ids, user_skills, users
 
 # Pairs of skill and level: an array of two dimensions, which one subquery reads.
-_skills = func.array(
+_skills = list_of(
     select(array([user_skills.c.skill_id, cast(user_skills.c.level, BigInteger)]))
     .where(user_skills.c.user_id == users.c.id)
     .order_by(user_skills.c.skill_id)
-    .scalar_subquery(),
-    type_=ARRAY(BigInteger, dimensions=2),
 ).label("skills")
 
+# In the order of User's fields, so that a row becomes one without a look-up a field.
 _COLUMNS: tuple[ColumnElement[Any], ...] = (
     users.c.id,
     users.c.name,
@@ -67,29 +65,16 @@ _ACCOUNTS = select(users.c.id, users.c.role, users.c.is_active, users.c.email).w
 _LOCK = select(users.c.id).where(_AMONG).order_by(users.c.id).with_for_update()
 
 
-def _user(row: Row[Any]) -> User:
-    return User(
-        row.id,
-        row.name,
-        row.role,
-        row.headline,
-        row.bio,
-        [SkillLevel(skill_id, level) for skill_id, level in row.skills],
-        row.hourly_rate,
-        row.currency,
-        row.country,
-        rfc3339(row.created_at),
-        rfc3339(row.updated_at),
-        row.version,
-        row.email,
-        row.is_active,
-    )
+def _user(row: Sequence[Any]) -> User:
+    skills = [SkillLevel(skill_id, level) for skill_id, level in row[5]]
+    fields = [*row[:5], skills, *row[6:9], rfc3339(row[9]), rfc3339(row[10]), *row[11:14]]
+    return User(*fields)
 
 
 async def select_users(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, User]:
     """Users by id, active or not, with what only they and admins may see."""
     rows = await db.execute(_BY_ID, {"ids": ids})
-    return {row.id: _user(row) for row in rows}
+    return {row[0]: _user(row) for row in rows}
 
 
 async def select_accounts(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, Account]:
