@@ -33,6 +33,10 @@ class Zipf(Generic[T]):
         """One item."""
         return self.items[bisect(self._sums, random.random() * self._sums[-1])]
 
+    def draw_many(self, random: Random, count: int) -> list[T]:
+        """`count` items, some of them more than once; cheaper than as many draws."""
+        return random.choices(self.items, cum_weights=self._sums, k=count)
+
     def draw_some(self, random: Random, count: int) -> list[T]:
         """Up to `count` different items, popular ones first more often than not."""
         drawn: dict[T, None] = {}

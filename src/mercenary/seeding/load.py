@@ -124,7 +124,7 @@ class Loader:
                 await run(f"SELECT setval('{sequence}', max(id)) FROM {table} HAVING max(id) > 0")  # noqa: S608
         await run("COMMIT")
         # Now rather than by autovacuum in the middle of what the data are wanted for.
-        await run(f"VACUUM (ANALYZE) {', '.join(TABLES)}")
+        await run(f"ANALYZE {', '.join(TABLES)}")
 
 
 _OWNS_ALL: Final = """

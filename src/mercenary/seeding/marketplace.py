@@ -58,7 +58,7 @@ _TASKS: Final = {
     field.trade: [
         f"{first} {between}{second}"
         for first, second in permutations(field.tasks, 2)
-        for between in ("", *(f"{need} " for need in NEEDS))
+        for between in ("", "", *(f"{need} " for need in NEEDS[:2]))
     ]
     for field in FIELDS
 }
@@ -176,23 +176,20 @@ class Marketplace:
         offered = [place for place, draft in enumerate(drafts) if draft.status != "draft"]
         total = min(PROPOSALS_PER_PROJECT * len(drafts), most * len(offered))
         popular = Zipf(random.sample(offered, len(offered)), 0.6)
-        left = total - sum(counts)
-        while left:
-            place = popular.draw(random)
-            if counts[place] < most:
-                counts[place] += 1
-                left -= 1
+        while (left := total - sum(counts)) > 0:
+            for place in popular.draw_many(random, left):
+                if counts[place] < most:
+                    counts[place] += 1
         return counts
 
     def _bidders(self, random: Random, draft: _Draft, count: int) -> list[Person]:
         chosen: dict[int, Person] = {}
-        own = self._by_field[draft.field]
-        for _ in range(3 * count):
-            person = (own if random.random() < 0.8 else self._freelancers).draw(random)
-            if person.joined < draft.created:
-                chosen[person.id] = person
-            if len(chosen) == count:
-                return list(chosen.values())
+        for source, extra in ((self._by_field[draft.field], 2), (self._freelancers, count)):
+            for person in source.draw_many(random, count + extra):
+                if person.joined < draft.created:
+                    chosen[person.id] = person
+                if len(chosen) == count:
+                    return list(chosen.values())
         # There were enough of them from the beginning, whoever else has joined since.
         start = int(random.random() * len(self._founders))
         for person in self._founders[start:] + self._founders[:start]:
@@ -215,14 +212,17 @@ class Marketplace:
         units = UNITS_PER_DOLLAR[draft.currency]
         root = draft.dollars**0.5
         for place, (person, when) in enumerate(zip(bidders, times, strict=True)):
-            status, updated, version = _fate(random, draft, when, wins=place == winner)
-            made = moment(when)
+            if draft.hired:
+                fate = ("accepted" if place == winner else "rejected"), draft.decided, 2
+            else:
+                fate = _fate(random, draft, when)
+            status, updated, version = fate
             share = 0.6 + random.random() * 0.6
             yield (
                 first_id + place,
                 draft.id,
                 person.id,
-                made,
+                moment(when),
                 closed if updated == draft.decided else moment(updated),
                 version,
                 1 + int(root * share / 2),
@@ -233,10 +233,8 @@ class Marketplace:
             )
 
 
-def _fate(random: Random, draft: _Draft, when: int, *, wins: bool) -> tuple[str, int, int]:
-    """Status, time of the last change and version of a bid made at `when`."""
-    if draft.hired:
-        return ("accepted" if wins else "rejected"), draft.decided, 2
+def _fate(random: Random, draft: _Draft, when: int) -> tuple[str, int, int]:
+    """Status, time of the last change and version of a bid for a project without a winner."""
     luck = random.random()
     if draft.status == "open":
         if luck < 0.8:
