@@ -170,7 +170,7 @@ def test_a_folder_that_only_its_owner_can_enter_works(up: Starter, data: Path) -
     ],
 )
 def test_a_broken_setting_is_one_line(environment: dict[str, str], what: str, data: Path) -> None:
-    refused = called("up", "--data", str(data), **environment)
+    refused = called("up", "--data", str(data), "--port", "0", **environment)
     assert refused.returncode == 2
     assert what in only_line(refused.stderr)
     assert "hunter2" not in refused.stderr

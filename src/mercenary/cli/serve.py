@@ -3,6 +3,9 @@
 `mercenary up` calls it; in production it is what a container or a unit file calls.
 """
 
+import gc
+import importlib
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -52,8 +55,18 @@ def command(host: str | None, port: int | None, workers: int | None, target: str
         respawn_failed_workers=True,
         workers_kill_timeout=options.drain_seconds,
     )
+    _preload(target)
     _let_workers_hear_while_they_load()
     server.serve(target_loader=_load, wrap_loader=True)
+
+
+def _preload(target: str) -> None:
+    """Import the application once, before the workers are forked: a second of processor time for
+    each of them otherwise, and memory that they now share. Nothing may be opened by an import."""
+    if multiprocessing.get_start_method() == "fork":
+        importlib.import_module(target.partition(":")[0])
+        gc.collect()
+        gc.freeze()  # the collector would touch, and so copy, every page
 
 
 def _let_workers_hear_while_they_load() -> None:

@@ -143,9 +143,9 @@ class Supervisor:
         self.state.database_uri = database_uri
         if not own_cache:
             self._watched[0].child.wait_ready()
-        self._command("migrate")
-        # The API loads while the demo data is stored; nobody is told of it before both are done.
+        # The API loads meanwhile; it is ready once the schema is, and announced after the data.
         api = self._spawn_api()
+        self._command("migrate")
         self._seed()
         api.wait_ready()
         self.state.ready = True
