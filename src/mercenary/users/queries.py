@@ -185,6 +185,18 @@ async def deactivate_users(tx: AsyncConnection, ids: Collection[UserId]) -> None
     await tx.execute(_DEACTIVATE, {"ids": list(ids)})
 
 
+_PROMOTE = (
+    update(users)
+    .values(role="admin", updated_at=func.now(), version=users.c.version + 1)
+    .where(_AMONG, users.c.is_active == true(), users.c.role != "admin")
+)
+
+
+async def promote_users(tx: AsyncConnection, ids: Collection[UserId]) -> None:
+    """Make admins of active users who aren't yet."""
+    await tx.execute(_PROMOTE, {"ids": list(ids)})
+
+
 def _has_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
     return (
         select(user_skills.c.user_id)

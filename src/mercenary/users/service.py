@@ -23,6 +23,7 @@ find_user = read_batch(queries.select_users)
 find_account = read_batch(queries.select_accounts)
 find_user_page = read_batch(queries.select_user_pages, max_size=32)
 take_ids = queries.take_ids
+select_accounts = queries.select_accounts
 
 
 class NewUser(msgspec.Struct, frozen=True):
@@ -93,6 +94,11 @@ async def deactivate_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
     """Make users invisible to everybody but admins; those who are already stay as they are."""
     if ids:
         await queries.deactivate_users(tx, ids)
+
+
+async def promote_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
+    """Make admins of active users; no request can, `mercenary admin` does."""
+    await queries.promote_users(tx, ids)
 
 
 async def change_users(tx: AsyncConnection, asks: Sequence[Change]) -> Sequence[User | Exception]:
