@@ -60,7 +60,7 @@ def test_what_the_caller_can_mend_is_one_line_and_exit_code_2(
 def test_tokens_are_sorted_by_what_their_owners_may_do() -> None:
     tokens = {token(sub=role, role=role): role for role in ("client", "freelancer", "admin")}
     callers = Callers.of({text: claims_of(text) for text in tokens})
-    assert list(callers.everybody) == list(tokens)
+    assert list(callers.everybody) == [text for text, role in tokens.items() if role != "admin"]
     assert [claims_of(text) for text in callers.clients] == [Claims("client", "client")]
     assert [claims_of(text) for text in callers.admins] == [Claims("admin", "admin")]
 

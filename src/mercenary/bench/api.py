@@ -286,7 +286,7 @@ def _detail(
     return {
         "scale": options.scale if options.url is None else None,
         "projects": len(market.projects),
-        "callers": len(place.tokens),
+        "callers": len(place.product.callers.everybody),
         "exponent": options.exponent,
         "write_share": WRITE_SHARE,
         "workers": options.workers,

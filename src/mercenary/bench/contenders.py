@@ -3,6 +3,7 @@
 Each is a process of its own under the same granian with the same number of workers, on loopback.
 """
 
+import asyncio
 import importlib.util
 import os
 import secrets
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import asyncpg
 
 from mercenary.bench import bare_asgi
 from mercenary.bench.marketplace import Callers, Claims, claims_of
@@ -63,18 +66,12 @@ def private_stack(scale: str, workers: int) -> Iterator[Place]:
     stack = Stack(
         workers=workers,
         seed=scale,
-        environment={"MERCENARY_ACCESS_TOKEN_SECONDS": str(_TOKEN_SECONDS)},
         ready_within=_READY_SECONDS,
     )
     with _stopping(stack):
         stack.start()
         environment = stack.environment()
-        file = stack.folder / "tokens"
-        run_once(
-            mercenary_command("token", "--count", str(CALLERS), "--out", str(file)),
-            environment=environment,
-        )
-        tokens = read_tokens(file)
+        tokens = _mint(stack, environment)
         pids = {one.name: one.mark.pid for one in stack.state.services if one.mark is not None}
         target = Target(HOST, int(stack.url.rpartition(":")[2]))
         callers = Callers.of(tokens)
@@ -83,18 +80,45 @@ def private_stack(scale: str, workers: int) -> Iterator[Place]:
 
 
 def read_tokens(file: Path) -> dict[str, Claims]:
-    """Tokens from a file, one on each line.
+    """Tokens from a file, one at the end of each line.
 
     Raises:
         SetupError: it can't be read, is empty, or holds something else.
     """
     try:
-        lines = file.read_text(encoding="utf-8").split()
+        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SetupError(f"the tokens' file {file} can't be read: {error}") from error
-    if not lines:
+    tokens = {fields[-1]: claims_of(fields[-1]) for fields in lines if fields}
+    if not tokens:
         raise SetupError(f"the tokens' file {file} is empty; `mercenary token --count` fills it")
-    return {token: claims_of(token) for token in lines}
+    return tokens
+
+
+def _mint(stack: Stack, environment: Mapping[str, str]) -> dict[str, Claims]:
+    """Tokens of clients and freelancers, and one of an admin, who may change any project."""
+    file = stack.folder / "tokens"
+    lifetime = ("--lifetime", str(_TOKEN_SECONDS))
+    many = mercenary_command("token", "--count", str(CALLERS), "--out", str(file), *lifetime)
+    run_once(many, environment=environment)
+    tokens = read_tokens(file)
+    admin = asyncio.run(_admin(stack.database_uri))
+    if admin is not None:
+        one = mercenary_command("token", "--user", str(admin), *lifetime)
+        token = run_once(one, environment=environment).strip()
+        tokens[token] = claims_of(token)
+    return tokens
+
+
+async def _admin(uri: str) -> int | None:
+    connection = await asyncpg.connect(uri)
+    try:
+        found: int | None = await connection.fetchval(
+            "SELECT min(id) FROM users WHERE role = 'admin' AND is_active"
+        )
+    finally:
+        await connection.close()
+    return found
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Claims(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Callers:
-    """Access tokens by what their owners may do."""
+    """Access tokens by what their owners may do. Admins aren't among those who play everybody."""
 
     everybody: Sequence[str]
     clients: Sequence[str]
@@ -57,7 +57,8 @@ class Callers:
         admins = [token for token, claims in tokens.items() if claims.role == "admin"]
         if not clients:
             raise SetupError("none of the tokens is a client's, and only clients post projects")
-        return cls(list(tokens), clients, admins)
+        everybody = [token for token, claims in tokens.items() if claims.role != "admin"]
+        return cls(everybody, clients, admins)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def command() -> None:
 @click.option(
     "--tokens",
     type=click.Path(path_type=Path),
-    help="Access tokens for --url, one a line, by `mercenary token --count`.",
+    help="Access tokens for --url, as `mercenary token --count` writes them.",
 )
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result there.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for docs/figures.md.")
