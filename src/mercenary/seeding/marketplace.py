@@ -110,7 +110,7 @@ class Marketplace:
         self.projects = projects
         self.population = population
         random = chance(population.seed, "popularity")
-        self._clients = Zipf(random.sample(population.clients, len(population.clients)), 0.7)
+        self._clients = Zipf(random.sample(population.clients, len(population.clients)), 1.0)
         everybody = random.sample(population.freelancers, len(population.freelancers))
         self._founders = [person for person in everybody if person.joined < LAUNCH]
         self._founding_clients = [each for each in population.clients if each.joined < LAUNCH]
