@@ -10,6 +10,7 @@ together are one. A write gets every ask of the batch and one transaction, and g
 outcome: an answer, or an exception that only that caller sees.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -36,16 +37,15 @@ class BatchedQuery(Generic[Ask, Answer]):
         self._max_size = max_size
         self._order = order
 
-    async def __call__(self, ask: Ask) -> Answer:
-        """Ask for one and wait for the batch that carries it.
+    def __call__(self, ask: Ask) -> asyncio.Future[Answer]:
+        """Ask for one; awaiting the result is waiting for the batch that carries it.
 
         Raises:
             Overloaded: too many wait already.
             DeadlineExceeded: no outcome within the request's deadline; a write may still commit.
             Unavailable: the database is away.
         """
-        answer: Answer = await current().batch(self).ask(ask)
-        return answer
+        return current().batch(self).ask(ask)
 
     def open(self, database: Database, lanes: Lanes) -> Batch[Ask, Answer]:
         """The batch for one database, bounded by its settings."""
