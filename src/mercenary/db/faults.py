@@ -9,10 +9,11 @@ import asyncio
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from mercenary.errors import Conflict, DeadlineExceeded, ProblemError, Unavailable
+from mercenary.errors import Conflict, DeadlineExceeded, Overloaded, ProblemError, Unavailable
 
 # SQLSTATE classes and codes (PostgreSQL, appendix A) that say «not now» rather than «not this row».
-_AWAY = ("08", "53", "57P", "58", "25006", "55P03", "F0")
+_AWAY = ("08", "53", "57P", "58", "25006")
+_LOCK_TIMEOUT = "55P03"
 _STATEMENT_TIMEOUT = "57014"
 _TRY_AGAIN = ("40001", "40P01")
 
@@ -37,6 +38,8 @@ def as_problem(error: Exception) -> Exception:
     state = sqlstate(error)
     if state == _STATEMENT_TIMEOUT or isinstance(error, TimeoutError):
         return DeadlineExceeded("The database took too long.")
+    if state == _LOCK_TIMEOUT:
+        return Overloaded("Others are changing the same things at this moment.")
     if isinstance(error, PoolTimeout) or lost_connection(error) or state.startswith(_AWAY):
         return Unavailable("The database is away for the moment.", retry_after=2)
     return error
