@@ -3,7 +3,6 @@
 `create_app` gives a plain ASGI callable that any server runs; `mercenary serve` runs it on granian.
 """
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mercenary import settings
@@ -27,8 +26,6 @@ from mercenary.reference import service as reference_service
 from mercenary.skills import endpoints as skills
 from mercenary.telemetry import logs
 from mercenary.users import endpoints as users
-
-log = structlog.get_logger()
 
 FEATURES = (auth, users, skills, projects, proposals, health, reference)
 ENDPOINTS: tuple[Endpoint, ...] = tuple(declared_in(FEATURES))
