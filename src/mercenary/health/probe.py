@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Probe(Generic[T]):
-    """Asks in a task of its own that nobody cancels, since that could lose its connection.
+    """Asks in a task of its own that no caller cancels, since that could lose its connection.
 
     Whoever asks while a question is under way waits for the same answer, so that a server that
     hangs holds one connection, however often it is asked about.
@@ -41,9 +41,12 @@ class Probe(Generic[T]):
         return asking.result()
 
     async def close(self) -> None:
-        """Wait for a question that is under way, as long as its own time limits let it take."""
+        """Let a question that is under way finish; give it up when it takes too long."""
         if self._asking is not None:
-            await asyncio.wait({self._asking})
+            _, late = await asyncio.wait({self._asking}, timeout=self._seconds)
+            for asking in late:
+                asking.cancel()
+                await asyncio.wait({asking})
 
     async def _answer(self) -> T:
         return await self._ask()
