@@ -1,6 +1,7 @@
 """A seeded marketplace is believable, repeatable, and consistent; a real database is left alone."""
 
 import asyncio
+from io import BytesIO
 from typing import Any
 
 import asyncpg
@@ -10,11 +11,14 @@ from msgspec.structs import replace
 from mercenary import settings
 from mercenary.auth.passwords import hasher_of
 from mercenary.auth.schemas import Password
+from mercenary.seeding.binary import HEADER, TRAILER, numeric
 from mercenary.seeding.demo import DEMO_ACCOUNTS
 from mercenary.seeding.fields import SKILLS
 from mercenary.seeding.load import TABLES, Loader, SeedError
+from mercenary.seeding.marketplace import Marketplace
 from mercenary.seeding.population import Population
 from mercenary.seeding.seed import NO_PASSWORD, PASSWORD, seed
+from mercenary.seeding.slices import made_slices, users_of
 from mercenary.settings import Settings
 from tests.db.conftest import NewDatabase, connected
 from tests.db.test_migrations import CATALOG
@@ -306,6 +310,42 @@ async def test_the_demo_client_and_freelancer_have_something_to_show(seeded_uri:
     assert await _value(seeded_uri, states, client) == 5
     assert await _value(seeded_uri, bids, freelancer) == 3
     assert await _value(seeded_uri, skills, freelancer) == 4
+
+
+async def test_makers_in_other_processes_make_the_same_slices() -> None:
+    """In order, also when the last one is not full."""
+    marketplace = Marketplace(2_500, Population(users_of(2_500), 7))
+    async with made_slices(2_500, 7) as slices:
+        made = [each async for each in slices]
+    assert made == [marketplace.slice(number) for number in range(3)]
+
+
+async def test_makers_end_with_whoever_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left behind by a seeding that stops half way."""
+    makers = []
+    start = asyncio.create_subprocess_exec
+
+    async def record(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        makers.append(await start(*arguments, **options))
+        return makers[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", record)
+    async with made_slices(100_000, 1) as slices:
+        await anext(slices)
+        assert [maker.returncode for maker in makers] == [None] * len(makers)
+    assert makers
+    assert None not in [maker.returncode for maker in makers]
+
+
+@pytest.mark.parametrize("money", [1, 9_999, 10_000, 12_345, 26_000_000, 100_000_000])
+async def test_packed_money_is_what_postgresql_reads(
+    migrated: asyncpg.Connection, money: int
+) -> None:
+    """Digits to the base of ten thousand, zeros among them."""
+    await migrated.execute("CREATE TEMP TABLE purse (coins numeric(12,2))")
+    rows = HEADER + b"\0\1" + numeric(money) + TRAILER
+    await migrated.copy_to_table("purse", source=BytesIO(rows), format="binary")
+    assert await migrated.fetchval("SELECT coins FROM purse") == money
 
 
 @pytest.mark.parametrize("users", [50, 5_000])

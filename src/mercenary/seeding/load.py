@@ -5,13 +5,14 @@ several times faster than keeping them up; as all of it is one transaction, a se
 leaves the database as it was, empty and complete.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, NamedTuple
 
 import asyncpg
 
 from mercenary.db.uri import asyncpg_url
+from mercenary.seeding import binary
 from mercenary.seeding.population import Row
 from mercenary.settings import SetupError
 
@@ -78,6 +79,16 @@ class Loader:
         """Append rows to a table."""
         await self._connection.copy_records_to_table(table, records=rows, columns=columns)
 
+    async def copy_packed(self, table: str, columns: Sequence[str], rows: bytes) -> None:
+        """Append rows that are packed already, as `binary` does."""
+        if rows:
+            await self._connection.copy_to_table(
+                table,
+                source=_once(binary.HEADER, rows, binary.TRAILER),
+                columns=columns,
+                format="binary",
+            )
+
     async def _begin(self) -> None:
         run = self._connection.execute
         await run("BEGIN")
@@ -125,6 +136,11 @@ class Loader:
         await run("COMMIT")
         # Now rather than by autovacuum in the middle of what the data are wanted for.
         await run(f"ANALYZE {', '.join(TABLES)}")
+
+
+async def _once(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
 
 
 _OWNS_ALL: Final = """

@@ -6,12 +6,11 @@ project) follows Zipf laws.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from itertools import permutations, product
+from itertools import product
 from random import Random
 from typing import Final, NamedTuple
 
+from mercenary.seeding import binary
 from mercenary.seeding.chance import VOWELS, Words, Zipf, chance, pick, with_an
 from mercenary.seeding.fields import FIELDS, Field
 from mercenary.seeding.people import INDUSTRIES, UNITS_PER_DOLLAR
@@ -26,7 +25,7 @@ from mercenary.seeding.phrases import (
     SIGNATURES,
     TERMS,
 )
-from mercenary.seeding.population import DAY, LAUNCH, SKILL_IDS, Person, Population, Row, moment
+from mercenary.seeding.population import DAY, LAUNCH, SKILL_IDS, Person, Population
 
 PROPOSALS_PER_PROJECT: Final = 4
 SLICE_PROJECTS: Final = 1000
@@ -54,15 +53,6 @@ _TAILS: Final = [
     f" {approach} {offer}\n\n{signature}"
     for approach, offer, signature in product(APPROACHES, OFFERS, SIGNATURES)
 ]
-_TASKS: Final = {
-    field.trade: [
-        f"{first} {between}{second}"
-        for first, second in permutations(field.tasks, 2)
-        for between in ("", "", *(f"{need} " for need in NEEDS[:2]))
-    ]
-    for field in FIELDS
-}
-_TERMS_AND_CLOSINGS: Final = [*TERMS, *CLOSINGS]
 
 PROJECT_COLUMNS: Final = (
     "id", "client_id", "created_at", "updated_at", "version",
@@ -74,13 +64,12 @@ PROPOSAL_COLUMNS: Final = (
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Slice:
-    """Rows in the order of ids."""
+class Slice(NamedTuple):
+    """Rows in the order of ids, in the binary format of COPY."""
 
-    projects: list[Row]
-    project_skills: list[Row]
-    proposals: list[Row]
+    projects: bytes
+    project_skills: bytes
+    proposals: bytes
 
 
 class _Draft(NamedTuple):
@@ -122,25 +111,24 @@ class Marketplace:
         self._fields = Zipf(range(len(FIELDS)), 0.4)
         self._dollars = Zipf(_DOLLARS, 0.5)
 
-    def slices(self) -> Iterator[int]:
-        """The numbers of all slices."""
-        return iter(range(-(-self.projects // SLICE_PROJECTS)))
-
     def slice(self, number: int) -> Slice:
         """One slice; the same whichever slices were made before."""
         random = chance(self.population.seed, "slice", number)
         first = number * SLICE_PROJECTS
         last = min(first + SLICE_PROJECTS, self.projects)
         drafts = [self._draft(random, number) for number in range(first, last)]
-        rows = Slice([], [], [])
+        projects: list[bytes] = []
+        skills: list[bytes] = []
+        proposals: list[bytes] = []
         proposal_id = first * PROPOSALS_PER_PROJECT + 1
         counts = self._bid_counts(random, drafts)
         for draft, count in zip(drafts, counts, strict=True):
-            rows.projects.append(_project_row(random, draft))
-            rows.project_skills += sorted((draft.id, SKILL_IDS[skill]) for skill in draft.skills)
-            rows.proposals += self._bids(random, draft, count, proposal_id)
+            projects.append(_project_row(random, draft))
+            ids = sorted(SKILL_IDS[skill] for skill in draft.skills)
+            skills += [binary.project_skill(draft.id, skill_id) for skill_id in ids]
+            proposals += self._bids(random, draft, count, proposal_id)
             proposal_id += count
-        return rows
+        return Slice(*(b"".join(rows) for rows in (projects, skills, proposals)))
 
     def _draft(self, random: Random, number: int) -> _Draft:
         # The exponent below 1 makes the marketplace grow: fewer projects at first, more at last.
@@ -198,7 +186,7 @@ class Marketplace:
             chosen[person.id] = person
         return list(chosen.values())
 
-    def _bids(self, random: Random, draft: _Draft, count: int, first_id: int) -> Iterator[Row]:
+    def _bids(self, random: Random, draft: _Draft, count: int, first_id: int) -> Iterator[bytes]:
         if not count:
             return
         span = draft.decided - draft.created - HOUR
@@ -207,10 +195,10 @@ class Marketplace:
             draft.created + HOUR // 2 + int(random.random() ** 2 * span) for _ in range(count)
         )
         winner = int(random.random() * count) if draft.hired else -1
-        closed = moment(draft.decided)
         bidders = self._bidders(random, draft, count)
         units = UNITS_PER_DOLLAR[draft.currency]
         root = draft.dollars**0.5
+        currency = binary.code(draft.currency)
         for place, (person, when) in enumerate(zip(bidders, times, strict=True)):
             if draft.hired:
                 fate = ("accepted" if place == winner else "rejected"), draft.decided, 2
@@ -218,18 +206,19 @@ class Marketplace:
                 fate = _fate(random, draft, when)
             status, updated, version = fate
             share = 0.6 + random.random() * 0.6
-            yield (
+            bid = max(5, round(draft.dollars * share / 5) * 5) * units
+            yield binary.proposal(
                 first_id + place,
                 draft.id,
                 person.id,
-                moment(when),
-                closed if updated == draft.decided else moment(updated),
+                when,
+                updated,
                 version,
                 1 + int(root * share / 2),
-                status,
-                draft.currency,
-                Decimal(max(5, round(draft.dollars * share / 5) * 5) * units),
-                _letter(random, draft, person),
+                binary.code(status)
+                + currency
+                + binary.numeric(bid)
+                + binary.text(_letter(random, draft, person)),
             )
 
 
@@ -244,7 +233,7 @@ def _fate(random: Random, draft: _Draft, when: int) -> tuple[str, int, int]:
     return ("rejected" if luck < 0.8 else "withdrawn"), draft.decided, 2
 
 
-def _project_row(random: Random, draft: _Draft) -> Row:
+def _project_row(random: Random, draft: _Draft) -> bytes:
     updated, version = {
         "draft": (draft.created + int(random.random() * HOUR), 2),
         "open": (draft.created, 1),
@@ -265,25 +254,31 @@ def _project_row(random: Random, draft: _Draft) -> Row:
     title = words.fill(pick(random, field.titles))
     if random.random() < 0.4:
         title += f", {pick(random, INDUSTRIES).split(' ', 1)[1]}"
-    return (
+    return binary.project(
         draft.id,
         draft.client.id,
-        moment(draft.created),
-        moment(updated),
+        draft.created,
+        updated,
         version,
-        draft.status,
-        draft.currency,
-        Decimal(draft.dollars * UNITS_PER_DOLLAR[draft.currency]),
-        title[:1].upper() + title[1:],
-        _description(random, field, words),
+        binary.code(draft.status),
+        binary.code(draft.currency),
+        binary.numeric(draft.dollars * UNITS_PER_DOLLAR[draft.currency]),
+        binary.text(title[:1].upper() + title[1:]),
+        binary.text(_description(random, field, words)),
     )
 
 
 def _description(random: Random, field: Field, words: Words) -> str:
-    sentences = [pick(random, OPENINGS), pick(random, _TASKS[field.trade])]
-    if random.random() < 0.4:
+    """Three to five sentences; longer ones cost PostgreSQL more than all the rest does."""
+    sentences = [pick(random, OPENINGS), pick(random, field.tasks)]
+    luck = random.random()
+    if luck < 0.2:
+        sentences.append(pick(random, NEEDS))
+    if luck > 0.8:
         sentences.append(f"We expect {pick(random, field.results)}.")
-    sentences.append(pick(random, _TERMS_AND_CLOSINGS))
+    if 0.1 < luck < 0.3:
+        sentences.append(pick(random, TERMS))
+    sentences.append(pick(random, CLOSINGS))
     return words.fill(" ".join(sentences))
 
 

@@ -1,6 +1,5 @@
 """Seeds an empty database: makes the rows slice by slice while PostgreSQL stores the last ones."""
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -15,10 +14,10 @@ from mercenary.seeding.marketplace import (
     PROJECT_COLUMNS,
     PROPOSAL_COLUMNS,
     PROPOSALS_PER_PROJECT,
-    Marketplace,
     Slice,
 )
 from mercenary.seeding.population import USER_COLUMNS, Population, Row
+from mercenary.seeding.slices import made_slices, users_of
 from mercenary.settings import Settings
 
 SCALES: Final = {"1k": 1_000, "100k": 100_000, "1M": 1_000_000}
@@ -27,6 +26,8 @@ PASSWORD: Final = "everybody-here-has-this-one"  # noqa: S105
 # Of every seeded account in production: no password has it, so nobody can sign in.
 NO_PASSWORD: Final = ""
 SKILL_COLUMNS: Final = ("id", "created_at", "updated_at", "name")
+USER_SKILL_COLUMNS: Final = ("user_id", "skill_id", "level")
+PROJECT_SKILL_COLUMNS: Final = ("project_id", "skill_id")
 CREDENTIAL_COLUMNS: Final = ("email", "user_id", "updated_at", "password_hash")
 _EMAIL, _UPDATED = USER_COLUMNS.index("email"), USER_COLUMNS.index("updated_at")
 
@@ -58,57 +59,43 @@ async def seed(
         )
     if await pending(uri):
         raise SeedError("the database's schema is not current; run `mercenary migrate` first")
-    population = Population(max(50, projects // 20), seed)
-    marketplace = Marketplace(projects, population)
-    first_demo_id = len(population.people) + 1
+    population = Population(users_of(projects), seed)
     users = list(population.user_rows())
     if with_demo:
-        users += demo.profile_rows(first_demo_id)
-    async with Loader(uri) as loader:
+        users += demo.profile_rows(len(population.people) + 1)
+    posted, bids = projects, PROPOSALS_PER_PROJECT * projects
+    async with Loader(uri) as loader, made_slices(projects, seed) as slices:
         await loader.copy("skills", SKILL_COLUMNS, population.skill_rows())
         await loader.copy("users", USER_COLUMNS, users)
         credentials = _credential_rows(settings, users, production=production)
         await loader.copy("credentials", CREDENTIAL_COLUMNS, credentials)
-        levels = list(population.user_skill_rows())
+        await loader.copy("user_skills", USER_SKILL_COLUMNS, population.user_skill_rows())
+        async for made in slices:
+            await _store_slice(loader, made)
         if with_demo:
-            levels += demo.user_skill_rows(first_demo_id)
-        await loader.copy("user_skills", ("user_id", "skill_id", "level"), levels)
-        await _store_slices(loader, marketplace)
-        last = _demo_slice(projects, first_demo_id, population) if with_demo else Slice([], [], [])
-        await _store(loader, last)
-    return Seeded(
-        len(users),
-        projects + len(last.projects),
-        PROPOSALS_PER_PROJECT * projects + len(last.proposals),
+            more_posted, more_bids = await _store_demo(loader, projects, population)
+            posted, bids = posted + more_posted, bids + more_bids
+    return Seeded(len(users), posted, bids)
+
+
+async def _store_slice(loader: Loader, made: Slice) -> None:
+    await loader.copy_packed("projects", PROJECT_COLUMNS, made.projects)
+    await loader.copy_packed("project_skills", PROJECT_SKILL_COLUMNS, made.project_skills)
+    await loader.copy_packed("proposals", PROPOSAL_COLUMNS, made.proposals)
+
+
+async def _store_demo(loader: Loader, projects: int, population: Population) -> tuple[int, int]:
+    """The demo accounts' doings, behind everybody else's; how many projects and proposals."""
+    first_id, first_user_id = projects + 1, len(population.people) + 1
+    await loader.copy("user_skills", USER_SKILL_COLUMNS, demo.user_skill_rows(first_user_id))
+    posted = demo.project_rows(first_id, first_user_id)
+    await loader.copy("projects", PROJECT_COLUMNS, posted)
+    await loader.copy("project_skills", PROJECT_SKILL_COLUMNS, demo.project_skill_rows(first_id))
+    bids = demo.proposal_rows(
+        PROPOSALS_PER_PROJECT * projects + 1, first_id, first_user_id, population.freelancers
     )
-
-
-async def _store_slices(loader: Loader, marketplace: Marketplace) -> None:
-    """Make each slice in a thread, while the one before it is on its way."""
-    numbers = list(marketplace.slices())
-    making = asyncio.create_task(asyncio.to_thread(marketplace.slice, numbers[0]))
-    for following in [*numbers[1:], None]:
-        made = await making
-        if following is not None:
-            making = asyncio.create_task(asyncio.to_thread(marketplace.slice, following))
-        await _store(loader, made)
-
-
-async def _store(loader: Loader, made: Slice) -> None:
-    await loader.copy("projects", PROJECT_COLUMNS, made.projects)
-    await loader.copy("project_skills", ("project_id", "skill_id"), made.project_skills)
-    await loader.copy("proposals", PROPOSAL_COLUMNS, made.proposals)
-
-
-def _demo_slice(projects: int, first_user_id: int, population: Population) -> Slice:
-    first_id = projects + 1
-    return Slice(
-        demo.project_rows(first_id, first_user_id),
-        demo.project_skill_rows(first_id),
-        demo.proposal_rows(
-            PROPOSALS_PER_PROJECT * projects + 1, first_id, first_user_id, population.freelancers
-        ),
-    )
+    await loader.copy("proposals", PROPOSAL_COLUMNS, bids)
+    return len(posted), len(bids)
 
 
 def _credential_rows(
