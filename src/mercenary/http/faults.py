@@ -90,13 +90,11 @@ def _faults_of_fields(
 
 
 def _unknown(name: str, known: Any) -> str:
+    if not known:
+        return "Unknown. None is taken here"
     near = get_close_matches(name[:_MAX_NAME], known, n=1)
-    hint = f"; did you mean {near[0]}" if near else ""
-    return (
-        f"Unknown{hint}? Known: {', '.join(known)}"
-        if hint
-        else f"Unknown. Known: {', '.join(known)}"
-    )
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"Unknown{hint} Known: {', '.join(known)}"
 
 
 def _escaped(name: str) -> str:
