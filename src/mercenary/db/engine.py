@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from mercenary.batching import Batch, Lanes
@@ -60,18 +59,6 @@ class Database:
     def batches(self) -> dict[str, Batch[Any, Any]]:
         """Each batch in use, by the name of its query: what is measured about them."""
         return {query.name: batch for query, batch in self._batches.items()}
-
-    async def ping(self, seconds: float) -> None:
-        """Ask the server for a sign of life.
-
-        Raises:
-            Unavailable: none came within `seconds`.
-        """
-        try:
-            async with asyncio.timeout(seconds), self.reading() as connection:
-                await connection.execute(text("SELECT 1"))
-        except Exception as error:
-            raise Unavailable("The database doesn't answer.", retry_after=2) from error
 
     async def close(self) -> None:
         """Let every batch finish, then give the connections back."""
