@@ -24,11 +24,7 @@ _PROPOSAL: Final = Struct("!h iq iq iq iq iq ii ii".replace(" ", "")).pack
 def text(value: str) -> bytes:
     """A field of text."""
     encoded = value.encode()
-    return pack("!i", len(encoded)) + encoded
-
-
-# Codes and states: a few values that come in every row.
-code: Final = lru_cache(maxsize=1024)(text)
+    return len(encoded).to_bytes(4, "big") + encoded
 
 
 @lru_cache(maxsize=1 << 16)
@@ -44,21 +40,14 @@ def numeric(value: int) -> bytes:
     return pack(f"!ihhhh{count}h", 8 + 2 * count, count, weight, 0, 2, *digits)
 
 
-def project(
-    id: int, client_id: int, created: int, updated: int, version: int, *fields: bytes
-) -> bytes:
-    """A row as `PROJECT_COLUMNS`; times are microseconds after the epoch."""
-    return b"".join(
-        (
-            _PROJECT(
-                10,
-                *(8, id, 8, client_id),
-                *(8, created + EPOCH_MICROSECONDS, 8, updated + EPOCH_MICROSECONDS),
-                *(4, version),
-            ),
-            *fields,
-        )
-    )
+def project(id: int, client_id: int, created: int, updated: int, version: int) -> bytes:
+    """The fixed part of a row as `PROJECT_COLUMNS`; times are microseconds after the epoch.
+
+    The fields of text and money follow it.
+    """
+    created += EPOCH_MICROSECONDS
+    updated += EPOCH_MICROSECONDS
+    return _PROJECT(10, 8, id, 8, client_id, 8, created, 8, updated, 4, version)
 
 
 def project_skill(project_id: int, skill_id: int) -> bytes:
@@ -74,12 +63,13 @@ def proposal(
     updated: int,
     version: int,
     days: int,
-    fields: bytes,
 ) -> bytes:
-    """A row as `PROPOSAL_COLUMNS`; times are microseconds after the epoch."""
+    """The fixed part of a row as `PROPOSAL_COLUMNS`; times are microseconds after the epoch.
+
+    The fields of text and money follow it.
+    """
     created += EPOCH_MICROSECONDS
     updated += EPOCH_MICROSECONDS
-    head = _PROPOSAL(
+    return _PROPOSAL(
         11, 8, id, 8, project_id, 8, freelancer_id, 8, created, 8, updated, 4, version, 4, days
     )
-    return head + fields

@@ -10,7 +10,7 @@ from itertools import product
 from random import Random
 from typing import Final, NamedTuple
 
-from mercenary.seeding import binary
+from mercenary.seeding.binary import numeric, project, project_skill, proposal, text
 from mercenary.seeding.chance import VOWELS, Words, Zipf, chance, pick, with_an
 from mercenary.seeding.fields import FIELDS, Field
 from mercenary.seeding.people import INDUSTRIES, UNITS_PER_DOLLAR
@@ -53,6 +53,10 @@ _TAILS: Final = [
     f" {approach} {offer}\n\n{signature}"
     for approach, offer, signature in product(APPROACHES, OFFERS, SIGNATURES)
 ]
+
+_ACCEPTED: Final = "accepted"
+_REJECTED: Final = "rejected"
+_FATES: Final = ("pending", _ACCEPTED, _REJECTED, "withdrawn")
 
 PROJECT_COLUMNS: Final = (
     "id", "client_id", "created_at", "updated_at", "version",
@@ -125,7 +129,7 @@ class Marketplace:
         for draft, count in zip(drafts, counts, strict=True):
             projects.append(_project_row(random, draft))
             ids = sorted(SKILL_IDS[skill] for skill in draft.skills)
-            skills += [binary.project_skill(draft.id, skill_id) for skill_id in ids]
+            skills += [project_skill(draft.id, skill_id) for skill_id in ids]
             proposals += self._bids(random, draft, count, proposal_id)
             proposal_id += count
         return Slice(*(b"".join(rows) for rows in (projects, skills, proposals)))
@@ -189,36 +193,32 @@ class Marketplace:
     def _bids(self, random: Random, draft: _Draft, count: int, first_id: int) -> Iterator[bytes]:
         if not count:
             return
-        span = draft.decided - draft.created - HOUR
+        hired, luck = draft.hired, random.random
+        opened, span = draft.created + HOUR // 2, draft.decided - draft.created - HOUR
         # Most bids come early.
-        times = sorted(
-            draft.created + HOUR // 2 + int(random.random() ** 2 * span) for _ in range(count)
-        )
-        winner = int(random.random() * count) if draft.hired else -1
-        bidders = self._bidders(random, draft, count)
+        times = sorted([opened + int(luck() ** 2 * span) for _ in range(count)])
+        winner = int(luck() * count) if hired else -1
         units = UNITS_PER_DOLLAR[draft.currency]
-        root = draft.dollars**0.5
-        currency = binary.code(draft.currency)
-        for place, (person, when) in enumerate(zip(bidders, times, strict=True)):
-            if draft.hired:
-                fate = ("accepted" if place == winner else "rejected"), draft.decided, 2
-            else:
-                fate = _fate(random, draft, when)
-            status, updated, version = fate
-            share = 0.6 + random.random() * 0.6
+        root = draft.dollars**0.5 / 2
+        codes = {status: text(status) + text(draft.currency) for status in _FATES}
+        rows = zip(self._bidders(random, draft, count), times, strict=True)
+        for place, (person, when) in enumerate(rows):
+            status, updated, version = _REJECTED, draft.decided, 2
+            if not hired:
+                status, updated, version = _fate(random, draft, when)
+            elif place == winner:
+                status = _ACCEPTED
+            share = 0.6 + luck() * 0.6
             bid = max(5, round(draft.dollars * share / 5) * 5) * units
-            yield binary.proposal(
-                first_id + place,
-                draft.id,
-                person.id,
-                when,
-                updated,
-                version,
-                1 + int(root * share / 2),
-                binary.code(status)
-                + currency
-                + binary.numeric(bid)
-                + binary.text(_letter(random, draft, person)),
+            letter = _letter(random, draft, person)
+            yield (
+                proposal(
+                    *(first_id + place, draft.id, person.id, when, updated, version),
+                    1 + int(root * share),
+                )
+                + codes[status]
+                + numeric(bid)
+                + text(letter)
             )
 
 
@@ -254,18 +254,15 @@ def _project_row(random: Random, draft: _Draft) -> bytes:
     title = words.fill(pick(random, field.titles))
     if random.random() < 0.4:
         title += f", {pick(random, INDUSTRIES).split(' ', 1)[1]}"
-    return binary.project(
-        draft.id,
-        draft.client.id,
-        draft.created,
-        updated,
-        version,
-        binary.code(draft.status),
-        binary.code(draft.currency),
-        binary.numeric(draft.dollars * UNITS_PER_DOLLAR[draft.currency]),
-        binary.text(title[:1].upper() + title[1:]),
-        binary.text(_description(random, field, words)),
+    fields = (
+        project(draft.id, draft.client.id, draft.created, updated, version),
+        text(draft.status),
+        text(draft.currency),
+        numeric(draft.dollars * UNITS_PER_DOLLAR[draft.currency]),
+        text(title[:1].upper() + title[1:]),
+        text(_description(random, field, words)),
     )
+    return b"".join(fields)
 
 
 def _description(random: Random, field: Field, words: Words) -> str:

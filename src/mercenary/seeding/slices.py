@@ -6,6 +6,7 @@ reader is gone ends with the next write, so none outlives a seeding that was kil
 """
 
 import asyncio
+import gc
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -72,6 +73,7 @@ async def _made_by(makers: list[Process], count: int) -> AsyncIterator[Slice]:
 
 def make(projects: int, seed: int, first: int, step: int) -> None:
     """Write slices until there are no more, or nobody reads them."""
+    gc.disable()  # nothing here refers to itself, and the process is short
     marketplace = Marketplace(projects, Population(users_of(projects), seed))
     with suppress(BrokenPipeError), sys.stdout.buffer as out:
         for number in range(first, -(-projects // SLICE_PROJECTS), step):
