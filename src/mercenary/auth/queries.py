@@ -60,7 +60,7 @@ async def select_credentials(
     db: AsyncConnection, emails: Sequence[str]
 ) -> Mapping[str, Credential]:
     """Credentials by e-mail address in lower case."""
-    rows = await db.execute(_BY_EMAIL, {"emails": emails})
+    rows = (await db.execute(_BY_EMAIL, {"emails": emails})).all()
     return {row.email: Credential(row.email, row.user_id, row.password_hash) for row in rows}
 
 
@@ -69,7 +69,7 @@ _HOLD_CREDENTIALS = _BY_EMAIL.order_by(credentials.c.email).with_for_update(read
 
 async def hold_credentials(tx: AsyncConnection, emails: Sequence[str]) -> Mapping[str, Credential]:
     """Credentials that nobody changes until this transaction ends."""
-    rows = await tx.execute(_HOLD_CREDENTIALS, {"emails": sorted(set(emails))})
+    rows = (await tx.execute(_HOLD_CREDENTIALS, {"emails": sorted(set(emails))})).all()
     return {row.email: Credential(row.email, row.user_id, row.password_hash) for row in rows}
 
 
@@ -125,7 +125,7 @@ async def select_living_sessions(
 ) -> Mapping[SessionKey, bool]:
     """Which of these sessions have neither ended nor expired."""
     user_ids, session_ids = zip(*keys, strict=True)
-    rows = await db.execute(_LIVING, {"user_ids": user_ids, "session_ids": session_ids})
+    rows = (await db.execute(_LIVING, {"user_ids": user_ids, "session_ids": session_ids})).all()
     return {(row.user_id, row.id): True for row in rows}
 
 

@@ -5,14 +5,14 @@ There is one `Database` a process. It is opened by the application's lifespan an
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from mercenary.batching import Batch, Lanes
 from mercenary.db.ids import IdBlocks
+from mercenary.db.standing import Standing
 from mercenary.db.uri import asyncpg_url
 from mercenary.errors import Unavailable
 from mercenary.settings import Settings
@@ -32,21 +32,20 @@ class Database:
         self.settings = settings
         self.engine = _engine(settings, uri)
         self.ids = IdBlocks()
-        self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._readers = Standing(
+            self.engine.execution_options(isolation_level="AUTOCOMMIT"),
+            recycle=settings.sqlalchemy_engine_options.pool_recycle,
+        )
         self._lanes = Lanes(settings.batch_lanes)
         self._batches: dict[BatchedQuery[Any, Any], Batch[Any, Any]] = {}
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection without a transaction: each statement sees what is committed by then."""
-        async with self._reader.connect() as connection:
-            yield connection
+        return self._readers.lend()
 
-    @asynccontextmanager
-    async def connecting(self) -> AsyncIterator[AsyncConnection]:
+    def connecting(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection whose transaction the user begins and commits."""
-        async with self.engine.connect() as connection:
-            yield connection
+        return self.engine.connect()
 
     def batch(self, query: "BatchedQuery[Any, Any]") -> Batch[Any, Any]:
         """The one batch in which this process asks `query`."""
@@ -65,6 +64,7 @@ class Database:
         for batch in self._batches.values():
             batch.close()
         await asyncio.gather(*(batch.drain() for batch in self._batches.values()))
+        await self._readers.close()
         await self.engine.dispose()
 
 

@@ -117,10 +117,11 @@ class PageQuery(Generic[Item]):
         pages: dict[PageAsk, Slice[Item]] = {}
         for shape, alike in shapes.items():
             rows: list[list[Row[Any]]] = [[] for _ in alike]
-            for row in await db.execute(self._statement(shape), _parameters(shape, alike)):
+            found = await db.execute(self._statement(shape), _parameters(shape, alike))
+            for row in found.all():
                 rows[row.asked_number].append(row)
-            for ask, found in zip(alike, rows, strict=True):
-                pages[ask] = self._slice(found, ask.limit)
+            for ask, its_rows in zip(alike, rows, strict=True):
+                pages[ask] = self._slice(its_rows, ask.limit)
         return pages
 
     def statement(self, ask: PageAsk) -> tuple[Select[Any], dict[str, Any]]:

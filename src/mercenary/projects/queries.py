@@ -69,7 +69,7 @@ async def select_projects(
     db: AsyncConnection, ids: Sequence[ProjectId]
 ) -> Mapping[ProjectId, Project]:
     """Projects by id."""
-    rows = await db.execute(_BY_ID, {"ids": ids})
+    rows = (await db.execute(_BY_ID, {"ids": ids})).all()
     return {row[0]: _project(row) for row in rows}
 
 

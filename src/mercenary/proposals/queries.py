@@ -63,7 +63,7 @@ async def select_proposals(
     db: AsyncConnection, ids: Sequence[ProposalId]
 ) -> Mapping[ProposalId, Proposal]:
     """Proposals by id."""
-    rows = await db.execute(_BY_ID, {"ids": ids})
+    rows = (await db.execute(_BY_ID, {"ids": ids})).all()
     return {row[0]: _proposal(row) for row in rows}
 
 
@@ -72,7 +72,7 @@ async def select_at_stake(
 ) -> dict[ProposalId, Proposal]:
     """These proposals, and every pending one for the projects."""
     asked = {"project_ids": list(project_ids), "ids": ids}
-    return {row[0]: _proposal(row) for row in await tx.execute(_AT_STAKE, asked)}
+    return {row[0]: _proposal(row) for row in (await tx.execute(_AT_STAKE, asked)).all()}
 
 
 async def take_ids(tx: AsyncConnection, count: int) -> list[ProposalId]:

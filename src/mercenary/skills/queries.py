@@ -43,7 +43,7 @@ def _skill(row: Sequence[Any]) -> Skill:
 
 async def select_skills(db: AsyncConnection, ids: Sequence[SkillId]) -> Mapping[SkillId, Skill]:
     """Skills by id."""
-    rows = await db.execute(_BY_ID, {"ids": ids})
+    rows = (await db.execute(_BY_ID, {"ids": ids})).all()
     return {row[0]: _skill(row) for row in rows}
 
 
@@ -68,7 +68,7 @@ async def insert_skills(
 
     The database judges what is equal, by the rules of its own lower().
     """
-    rows = await tx.execute(_INSERT, columns_of("new", _NEW.c.keys(), names.items()))
+    rows = (await tx.execute(_INSERT, columns_of("new", _NEW.c.keys(), names.items()))).all()
     return {row[0]: _skill(row) for row in rows}
 
 

@@ -73,13 +73,13 @@ def _user(row: Sequence[Any]) -> User:
 
 async def select_users(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, User]:
     """Users by id, active or not, with what only they and admins may see."""
-    rows = await db.execute(_BY_ID, {"ids": ids})
+    rows = (await db.execute(_BY_ID, {"ids": ids})).all()
     return {row[0]: _user(row) for row in rows}
 
 
 async def select_accounts(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, Account]:
     """Accounts by id, active or not."""
-    rows = await db.execute(_ACCOUNTS, {"ids": ids})
+    rows = (await db.execute(_ACCOUNTS, {"ids": ids})).all()
     return {row.id: Account(row.id, row.role, row.is_active, row.email) for row in rows}
 
 
