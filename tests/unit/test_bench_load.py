@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mercenary.bench import load
+from mercenary.bench import generator, load
 from mercenary.bench.http_answers import Answer, AnswerReader
 from mercenary.bench.traffic import Ask, Target, Traffic
 from mercenary.bench.wrk import lua, read_result
@@ -23,7 +23,7 @@ Head = list[str]
 Reply = Callable[[Head, bytes], bytes]
 
 generators = pytest.mark.parametrize(
-    "name", [name for name in load.GENERATORS if name == "asyncio" or shutil.which(name)]
+    "name", [name for name in generator.GENERATORS if name == "asyncio" or shutil.which(name)]
 )
 
 
@@ -53,7 +53,7 @@ async def server(reply: Reply) -> AsyncIterator[Target]:
 
 
 async def under_load(
-    name: load.GeneratorName, traffic: Traffic, target: Target, connections: int = 4
+    name: generator.GeneratorName, traffic: Traffic, target: Target, connections: int = 4
 ) -> load.Load:
     """A second of it."""
     return await asyncio.to_thread(
@@ -66,7 +66,7 @@ LIST = Traffic(Ask("GET", "/things"), ids=[1])
 
 @generators
 async def test_every_answer_counts_and_refusals_are_errors_and_no_part_of_the_rate(
-    name: load.GeneratorName,
+    name: generator.GeneratorName,
 ) -> None:
     asked = Counter[str]()
 
@@ -86,7 +86,7 @@ async def test_every_answer_counts_and_refusals_are_errors_and_no_part_of_the_ra
 
 
 @generators
-async def test_a_server_that_hangs_up_is_an_error_each_time(name: load.GeneratorName) -> None:
+async def test_a_server_that_hangs_up_is_an_error_each_time(name: generator.GeneratorName) -> None:
     numbers = iter(range(1_000_000))
     hung_up = Counter[bool]()
 
@@ -111,7 +111,9 @@ async def test_our_own_generator_takes_chunks_and_polite_endings() -> None:
 
 
 @generators
-async def test_callers_ids_bodies_and_writes_are_mixed_as_planned(name: load.GeneratorName) -> None:
+async def test_callers_ids_bodies_and_writes_are_mixed_as_planned(
+    name: generator.GeneratorName,
+) -> None:
     usual = Ask("GET", "/things/{id}/part", tokens=["ada", "bob"])
     write = Ask("POST", "/things", tokens=["eve"], bodies=['{"n": 1}', '{"n": 2}'])
     traffic = Traffic(usual, ids=[5, 6, 7], write=write, write_share=0.5)
@@ -147,13 +149,13 @@ async def test_a_server_that_isnt_there_is_an_error_and_no_hang() -> None:
 
 def test_percentiles_are_by_nearest_rank() -> None:
     values = list(range(1, 101))
-    assert [load.percentile(values, share) for share in (0.5, 0.95, 0.99)] == [50, 95, 99]
-    assert load.percentile([7], 0.99) == 7
-    assert load.percentile([], 0.5) == 0
+    assert [generator.percentile(values, share) for share in (0.5, 0.95, 0.99)] == [50, 95, 99]
+    assert generator.percentile([7], 0.99) == 7
+    assert generator.percentile([], 0.5) == 0
 
 
 def test_the_busiest_side_is_told() -> None:
-    outcome = load.Outcome(100, 2.0, 1, 2, 3, {})
+    outcome = generator.Outcome(100, 2.0, 1, 2, 3, {})
     assert load.Load(outcome, cpu_seconds=3.0, threads=2).share == 0.75
 
 
@@ -191,20 +193,20 @@ def test_a_result_that_is_missing_or_broken_is_said(tmp_path: Path, left: str | 
     file = tmp_path / "result.json"
     if left is not None:
         file.write_text(left)
-    with pytest.raises(load.GeneratorError, match="the load generator failed"):
+    with pytest.raises(generator.GeneratorError, match="the load generator failed"):
         read_result(file)
 
 
 def test_wrk_that_fails_says_why(tmp_path: Path) -> None:
     class Failing:
-        name: load.GeneratorName = "wrk"
+        name: generator.GeneratorName = "wrk"
         threads = 1
 
         def commands(self, plan: object) -> list[list[str]]:
             return [["sh", "-c", "echo no such host; exit 1"]]
 
-        def outcome(self, plan: object) -> load.Outcome:
+        def outcome(self, plan: object) -> generator.Outcome:
             raise AssertionError("nothing to read")
 
-    with pytest.raises(load.GeneratorError, match="no such host"):
+    with pytest.raises(generator.GeneratorError, match="no such host"):
         load.run(Failing(), LIST, Target("127.0.0.1", 1), seconds=1)

@@ -16,6 +16,7 @@ import msgspec
 
 from mercenary.bench import bare_asgi, contenders, facts, load, zipf
 from mercenary.bench.contenders import Contender, Place
+from mercenary.bench.generator import Generator, GeneratorName
 from mercenary.bench.marketplace import (
     BASE,
     Callers,
@@ -57,7 +58,7 @@ class Options:
     workers: int = 0
     connections: int = load.CONNECTIONS
     exponent: float = zipf.EXPONENT
-    generator: load.GeneratorName | None = None
+    generator: GeneratorName | None = None
     url: str | None = None
     tokens: Path | None = None
 
@@ -67,7 +68,7 @@ class Bench:
     """Everything that a run needs."""
 
     options: Options
-    generator: load.Generator
+    generator: Generator
     contenders: Sequence[Contender]
     traffic: Mapping[tuple[str, str], Traffic]
     say: Callable[[str], None]

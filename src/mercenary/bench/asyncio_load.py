@@ -17,8 +17,7 @@ from typing import Final, cast
 import msgspec
 import uvloop
 
-from mercenary.bench.http_answers import AnswerReader
-from mercenary.bench.load import (
+from mercenary.bench.generator import (
     TIMEOUT_SECONDS,
     GeneratorError,
     GeneratorName,
@@ -26,6 +25,7 @@ from mercenary.bench.load import (
     percentile,
     python_module,
 )
+from mercenary.bench.http_answers import AnswerReader
 from mercenary.bench.traffic import Plan, PlannedAsk, read_lines
 
 _PAUSE_SECONDS: Final = 0.1

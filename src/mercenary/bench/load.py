@@ -6,19 +6,20 @@ tell their CPU time so that a bottleneck on this side is seen.
 """
 
 import gc
-import math
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final
 
 import msgspec
 
-from mercenary.bench.traffic import Plan, Target, Traffic, lay_out
+from mercenary.bench.asyncio_load import Asyncio
+from mercenary.bench.generator import Generator, GeneratorError, GeneratorName, Outcome
+from mercenary.bench.traffic import Target, Traffic, lay_out
+from mercenary.bench.wrk import Wrk
 from mercenary.settings import SetupError, cores
 
 CONNECTIONS: Final = 64
@@ -26,21 +27,6 @@ CONNECTIONS: Final = 64
 BUSY_SHARE: Final = 0.85
 # How much longer than asked a generator may take before it counts as stuck, in seconds.
 _GRACE_SECONDS: Final = 60
-TIMEOUT_SECONDS: Final = 10
-
-GeneratorName = Literal["wrk", "asyncio"]
-GENERATORS: Final[tuple[GeneratorName, ...]] = ("wrk", "asyncio")
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What a generator saw. `requests` counts every answer; `errors` is by kind."""
-
-    requests: int
-    seconds: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    errors: dict[str, int]
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -67,41 +53,19 @@ class Load(msgspec.Struct, frozen=True):
         return self.cpu_seconds / (self.outcome.seconds * self.threads)
 
 
-class GeneratorError(SetupError):
-    """The generator gave no result; the text is what it said."""
-
-    def __init__(self, said: str) -> None:
-        super().__init__(f"the load generator failed: {said}")
-
-
-class Generator(Protocol):
-    """Something that makes load."""
-
-    name: GeneratorName
-    threads: int
-
-    def commands(self, plan: Plan) -> Sequence[list[str]]:
-        """The processes to run at the same time."""
-
-    def outcome(self, plan: Plan) -> Outcome:
-        """What they saw, once all have ended."""
-
-
 def choose(name: GeneratorName | None = None) -> Generator:
     """The generator of that name, by default the best that is there.
 
     Raises:
         SetupError: wrk is asked for and isn't on PATH.
     """
-    from mercenary.bench import asyncio_load, wrk  # they need the types above
-
     threads = min(cores(), 4)
     path = shutil.which("wrk")
     if name == "asyncio" or (name is None and path is None):
-        return asyncio_load.Asyncio(threads)
+        return Asyncio(threads)
     if path is None:
         raise SetupError("wrk is not on PATH; install it, or use --generator asyncio")
-    return wrk.Wrk(path, threads)
+    return Wrk(path, threads)
 
 
 def run(
@@ -125,11 +89,6 @@ def run(
         gc.collect()
         cpu_seconds = _run_all(generator.commands(plan), seconds + _GRACE_SECONDS)
         return Load(generator.outcome(plan), cpu_seconds, generator.threads)
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which `share` (0 to 1) of the ordered values lie, by nearest rank."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 def _run_all(commands: Sequence[list[str]], seconds: float) -> float:
@@ -160,8 +119,3 @@ def _children_seconds() -> float:
     # Only processes that ended and were waited for count, so a server that runs on doesn't.
     times = os.times()
     return times.children_user + times.children_system
-
-
-def python_module(module: str, *arguments: str) -> list[str]:
-    """The command that runs one of our modules in this interpreter."""
-    return [sys.executable, "-m", module, *arguments]

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mercenary.bench.load import TIMEOUT_SECONDS, GeneratorError, GeneratorName, Outcome
+from mercenary.bench.generator import TIMEOUT_SECONDS, GeneratorError, GeneratorName, Outcome
 from mercenary.bench.traffic import Plan
 
 _SCRIPT = files("mercenary.bench").joinpath("wrk.lua")

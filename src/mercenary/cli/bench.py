@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mercenary.bench import api as api_bench
 from mercenary.bench import load, show, zipf
+from mercenary.bench.generator import GENERATORS
 from mercenary.bench.report import Report
 from mercenary.cli.failures import CommandError
 from mercenary.local.children import ChildError
@@ -53,7 +54,7 @@ def command() -> None:
 )
 @click.option(
     "--generator",
-    type=click.Choice(load.GENERATORS),
+    type=click.Choice(GENERATORS),
     help="By default wrk where it is on PATH.",
 )
 @click.option(

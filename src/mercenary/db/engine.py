@@ -6,7 +6,7 @@ There is one `Database` a process. It is opened by the application's lifespan an
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -17,12 +17,20 @@ from mercenary.db.uri import asyncpg_url
 from mercenary.errors import Unavailable
 from mercenary.settings import Settings
 
-if TYPE_CHECKING:
-    from mercenary.db.batches import BatchedQuery
-
 # A client-side bound behind the server's own: it only ever fires when the server can't answer.
 _COMMAND_MARGIN_SECONDS = 5.0
 _CONNECT_SECONDS = 5.0
+
+
+class Batched(Protocol):
+    """A query that is asked in a batch (`db/batches.py` declares them)."""
+
+    @property
+    def name(self) -> str:
+        """What the batch's measures go by."""
+
+    def open(self, database: "Database", lanes: Lanes) -> Batch[Any, Any]:
+        """A batch that carries the query to this database."""
 
 
 class Database:
@@ -37,7 +45,7 @@ class Database:
             recycle=settings.sqlalchemy_engine_options.pool_recycle,
         )
         self._lanes = Lanes(settings.batch_lanes)
-        self._batches: dict[BatchedQuery[Any, Any], Batch[Any, Any]] = {}
+        self._batches: dict[Batched, Batch[Any, Any]] = {}
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection without a transaction: each statement sees what is committed by then."""
@@ -47,7 +55,7 @@ class Database:
         """A connection whose transaction the user begins and commits."""
         return self.engine.connect()
 
-    def batch(self, query: "BatchedQuery[Any, Any]") -> Batch[Any, Any]:
+    def batch(self, query: Batched) -> Batch[Any, Any]:
         """The one batch in which this process asks `query`."""
         batch = self._batches.get(query)
         if batch is None:
