@@ -20,6 +20,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     select,
     true,
     update,
@@ -212,28 +213,40 @@ def _matches(words: ColumnElement[str]) -> ColumnElement[bool]:
 
 _created = SortKey(lambda _: users.c.created_at, DateTime(timezone=True), datetime)
 
+_FILTERS = {
+    "active": Filter(None, lambda _: users.c.is_active == true()),
+    "role": Filter(Text(), lambda role: users.c.role == role),
+    "skill": Filter(BigInteger(), _has_skill),
+    "country": Filter(Text(), lambda country: users.c.country == country),
+    "q": Filter(Text(), _matches),
+}
+_SORTS = {
+    "created_at": _created,
+    "-created_at": replace(_created, descending=True),
+    "name": SortKey(lambda _: users.c.name, Text(), str),
+    # As the index has it: a row comparison finds no NULL, and nobody works for 0.
+    "-hourly_rate": SortKey(
+        lambda _: func.coalesce(users.c.hourly_rate, literal_column("0")),
+        Numeric(12, 2),
+        Decimal,
+        descending=True,
+    ),
+}
+
 select_user_pages = PageQuery(
     "select_user_pages",
     columns=_COLUMNS,
     key=users.c.id,
-    filters={
-        "active": Filter(None, lambda _: users.c.is_active == true()),
-        "role": Filter(Text(), lambda role: users.c.role == role),
-        "skill": Filter(BigInteger(), _has_skill),
-        "country": Filter(Text(), lambda country: users.c.country == country),
-        "q": Filter(Text(), _matches),
-    },
-    sorts={
-        "created_at": _created,
-        "-created_at": replace(_created, descending=True),
-        "name": SortKey(lambda _: users.c.name, Text(), str),
-        # As the index has it: a row comparison finds no NULL, and nobody works for 0.
-        "-hourly_rate": SortKey(
-            lambda _: func.coalesce(users.c.hourly_rate, literal_column("0")),
-            Numeric(12, 2),
-            Decimal,
-            descending=True,
-        ),
-    },
+    filters=_FILTERS,
+    sorts=_SORTS,
+    build=_user,
+)
+# What isn't for everybody isn't even read for everybody.
+select_public_pages = PageQuery(
+    "select_public_pages",
+    columns=(*_COLUMNS[:-2], null().label("email"), null().label("is_active")),
+    key=users.c.id,
+    filters=_FILTERS,
+    sorts=_SORTS,
     build=_user,
 )

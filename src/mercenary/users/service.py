@@ -22,6 +22,7 @@ DEFAULT_CURRENCY = "USD"
 find_user = read_batch(queries.select_users)
 find_account = read_batch(queries.select_accounts)
 find_user_page = read_batch(queries.select_user_pages, max_size=32)
+find_public_page = read_batch(queries.select_public_pages, max_size=32)
 take_ids = queries.take_ids
 select_accounts = queries.select_accounts
 
@@ -69,9 +70,13 @@ async def own_user(id: UserId) -> User:
 
 async def list_users(caller: Caller, query: UserQuery) -> Page[User]:
     """A page of users; admins see the deactivated ones too, and everybody's e-mail address."""
-    page = await read_page(
-        find_user_page,
-        queries.select_user_pages,
+    pages = (
+        (find_user_page, queries.select_user_pages)
+        if caller.is_admin
+        else (find_public_page, queries.select_public_pages)
+    )
+    return await read_page(
+        *pages,
         parameters=query,
         sort=query.sort or "-created_at",
         filters={
@@ -82,7 +87,6 @@ async def list_users(caller: Caller, query: UserQuery) -> Page[User]:
             "q": query.q,
         },
     )
-    return page if caller.is_admin else Page([*map(_public, page.items)], page.next_cursor)
 
 
 async def add_users(tx: AsyncConnection, new: Sequence[NewUser]) -> Sequence[User]:
