@@ -154,7 +154,9 @@ class EmbeddedPostgres:
             "fsync": "on",
             "synchronous_commit": "on",
             "full_page_writes": "on",
-            "wal_compression": "on",
+            # This build knows pglz only, which costs more than the disk does: with it, seeding
+            # 100,000 projects took 17.7 to 18.5 s, without it 13.0 to 15.0.
+            "wal_compression": "off",
             "wal_buffers": "16MB",
             "max_wal_size": "1GB",
             "checkpoint_timeout": "15min",
