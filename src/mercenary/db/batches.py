@@ -11,6 +11,7 @@ outcome: an answer, or an exception that only that caller sees.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -27,7 +28,7 @@ Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")
 
 
-class BatchedQuery(Generic[Ask, Answer]):
+class BatchedQuery(ABC, Generic[Ask, Answer]):
     """A declared query; the batch that carries it lives in the `Database` it is asked of."""
 
     shares_equal = False
@@ -66,9 +67,9 @@ class BatchedQuery(Generic[Ask, Answer]):
             splits=lambda error: not isinstance(error, ProblemError),
         )
 
+    @abstractmethod
     async def run(self, database: Database, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
         """Carry one batch to the database and back."""
-        raise NotImplementedError
 
 
 class ReadBatch(BatchedQuery[Key, Found | None]):
