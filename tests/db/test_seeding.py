@@ -355,3 +355,12 @@ def test_all_roles_are_there_at_every_scale(users: int) -> None:
     assert {person.role for person in population.people} == {"admin", "client", "freelancer"}
     assert population.founders >= len(population.freelancers) // 3
     assert [person.id for person in population.people] == list(range(1, users + 1))
+
+
+async def test_somebody_elses_table_that_hangs_on_ours_keeps_its_rows(migrated_uri: str) -> None:
+    async with connected(migrated_uri) as connection:
+        await connection.execute("CREATE TABLE theirs (user_id bigint REFERENCES users(id))")
+        await connection.execute("INSERT INTO theirs VALUES (NULL), (NULL)")
+    await seed(migrated_uri, settings.get(), projects=100, seed=1, with_demo=False)
+    assert await _value(migrated_uri, "SELECT count(*) FROM theirs") == 2
+    assert await _value(migrated_uri, "SELECT count(*) FROM projects") == 100

@@ -30,6 +30,10 @@ TABLES: Final = {
 }
 
 
+# Tables that hang on users by keys that are never null: without users they are empty.
+HANGING: Final = ("sessions", "refresh_tokens")
+
+
 class SeedError(SetupError):
     """The database can't be seeded: one line of what is wrong and what to do."""
 
@@ -108,6 +112,7 @@ class Loader:
             if await self._connection.fetchval(_OWNS_ALL, list(TABLES)):
                 await run(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
                 self._removed = await self._removable()
+                self._freezes = await self._may_truncate()
         except asyncpg.LockNotAvailableError as error:
             raise SeedError(
                 "somebody else is using the database; stop the API or wait, and try again"
@@ -120,11 +125,21 @@ class Loader:
                 )
         for removed in self._removed:
             await run(removed.drop)
-        if self._removed:
+        if self._freezes:
             # Rows that come into a table emptied in the same transaction can be stored as frozen:
             # nobody has to look at them again, no vacuum and no index-only scan.
-            await run(f"TRUNCATE {names} CASCADE")
-            self._freezes = True
+            await run(f"TRUNCATE {names}, {', '.join(HANGING)}")
+
+    async def _may_truncate(self) -> bool:
+        """Whether no table but ours hangs on the ones to fill: one of somebody else's may hold rows
+        that name none of ours, and would be emptied, too."""
+        ours = [*TABLES, *HANGING]
+        if await self._connection.fetchval(_STRANGERS, ours):
+            return False
+        if not await self._connection.fetchval(_OWNS_ALL, ours):
+            return False
+        await self._connection.execute(f"LOCK TABLE {', '.join(HANGING)} IN ACCESS EXCLUSIVE MODE")
+        return True
 
     async def _removable(self) -> list[_Removed]:
         """Foreign keys first, for they hang on the unique constraints that follow."""
@@ -153,6 +168,13 @@ async def _once(*parts: bytes) -> AsyncIterator[bytes]:
 _OWNS_ALL: Final = """
     SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class
     WHERE oid = ANY (SELECT name::regclass FROM unnest($1::text[]) AS name)
+"""
+_STRANGERS: Final = """
+    WITH ours AS (SELECT name::regclass AS id FROM unnest($1::text[]) AS name)
+    SELECT EXISTS (
+        SELECT FROM pg_constraint WHERE contype = 'f'
+        AND confrelid IN (SELECT id FROM ours) AND conrelid NOT IN (SELECT id FROM ours)
+    )
 """
 _REMOVABLE: Final = """
     WITH filled AS (SELECT name::regclass AS id FROM unnest($1::text[]) AS name)
