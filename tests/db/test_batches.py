@@ -304,3 +304,15 @@ async def test_a_fault_of_our_own_is_not_taken_for_the_servers(
     opened()
     with pytest.raises(DBAPIError):
         await read_batch(select_wrongly)(1)
+
+
+async def test_an_errors_text_holds_no_parameter(opened: Callable[..., engine.Database]) -> None:
+    async def select_badly(db: AsyncConnection, keys: Sequence[str]) -> Mapping[str, str]:
+        await db.execute(text("SELECT no_such_column, :secret"), {"secret": keys[0]})
+        return {}
+
+    opened()
+    with pytest.raises(DBAPIError) as caught:
+        await read_batch(select_badly)("canary-of-a-secret")
+    assert "canary-of-a-secret" not in str(caught.value)
+    assert "no_such_column" in str(caught.value)

@@ -84,6 +84,8 @@ def _engine(settings: Settings, uri: str) -> AsyncEngine:
         max_overflow=options.max_overflow,
         pool_timeout=options.pool_timeout,
         pool_recycle=options.pool_recycle,
+        # An error's text goes to the log, and a parameter may be a hash or an address.
+        hide_parameters=True,
         connect_args={
             "timeout": _CONNECT_SECONDS,
             "command_timeout": settings.statement_timeout + _COMMAND_MARGIN_SECONDS,
