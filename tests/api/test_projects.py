@@ -440,6 +440,15 @@ async def test_sql_in_a_parameter_is_only_a_wrong_value(
     assert [fault["pointer"] for fault in answer.json()["errors"]] == [f"?{name}"]
 
 
+async def test_a_repeated_parameter_is_named_beside_the_other_faults(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/api/v1/projects?status=open&status=draft&limit=0&skill=1&skill=2")
+    assert answer.status_code == 422
+    pointers = {fault["pointer"] for fault in answer.json()["errors"]}
+    assert pointers == {"?status", "?limit"}
+
+
 @pytest.mark.parametrize("words", ["'", '"', "a & | !", "\\", ":*", "-", "') OR 1=1 --", "🦊", "%"])
 async def test_any_words_can_be_searched_for(client: httpx.AsyncClient, words: str) -> None:
     answer = await client.get("/api/v1/projects", params={"q": words})

@@ -4,13 +4,13 @@ The common case is one call of a compiled decoder. Only a request that fails is 
 `faults`, to tell its sender everything at once.
 """
 
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from mercenary.errors import BadRequest, Fault, Invalid, NotFound
-from mercenary.http.faults import faults_of
+from mercenary.http.faults import bare, faults_of
 from mercenary.http.wire import MAX_ID, decode_hook
 
 T = TypeVar("T")
@@ -75,9 +75,7 @@ class QueryDecoder(Generic[Parameters]):
         self.type = type_
         fields = msgspec.structs.fields(type_)
         self._repeatable = {
-            field.encode_name
-            for field in fields
-            if "list" in str(field.type) or "tuple" in str(field.type)
+            field.encode_name for field in fields if get_origin(bare(field.type)) in (list, tuple)
         }
         self._defaults = msgspec.convert({}, type_)
 
@@ -90,26 +88,30 @@ class QueryDecoder(Generic[Parameters]):
         """
         if not query:
             return self._defaults
-        given = self._given(query)
+        given, faults = self._given(query)
         try:
             value = msgspec.convert(given, self.type, strict=False, dec_hook=decode_hook)
         except msgspec.ValidationError:
-            faults = faults_of(given, self.type, "", strict=False)
+            faults += faults_of(given, self.type, "", strict=False)
             raise Invalid(_as_parameters(faults)) from None
-        if b"%00" in query and (faults := faults_of(given, self.type, "", strict=False)):
+        if b"%00" in query:
+            faults += faults_of(given, self.type, "", strict=False)
+        if faults:
             raise Invalid(_as_parameters(faults))
         return value
 
-    def _given(self, query: bytes) -> dict[str, Any]:
+    def _given(self, query: bytes) -> tuple[dict[str, Any], list[Fault]]:
+        """The parameters by name, and a fault for each that comes again and may not."""
         given: dict[str, Any] = {}
+        faults: list[Fault] = []
         for name, value in parse_query(query):
             if name in self._repeatable:
                 given.setdefault(name, []).append(value)
             elif name in given:
-                raise Invalid.at(f"?{name}", "This parameter can be given only once")
+                faults.append(Fault(f"/{name}", "This parameter can be given only once"))
             else:
                 given[name] = value
-        return given
+        return given, faults
 
 
 class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -47,7 +47,7 @@ def faults_of(value: Any, type_: Any, pointer: str, *, strict: bool = True) -> l
 
 
 def _faults_of(value: Any, type_: Any, pointer: str, strict: bool) -> Iterator[Fault]:
-    kind = _bare(type_)
+    kind = bare(type_)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
         yield from _faults_of_fields(value, kind, pointer, strict)
         return
@@ -71,7 +71,7 @@ def _faults_of_items(value: list[Any], type_: Any, pointer: str, strict: bool) -
     longest = _max_items(type_)
     if longest is not None and len(value) > longest:
         yield Fault(pointer, f"Expected at most {longest} items")
-    item_type = get_args(_bare(type_))[0]
+    item_type = get_args(bare(type_))[0]
     for index, item in enumerate(value[:longest]):
         yield from _faults_of(item, item_type, f"{pointer}/{index}", strict)
 
@@ -102,12 +102,13 @@ def _escaped(name: str) -> str:
     return name[:_MAX_NAME].replace("~", "~0").replace("/", "~1").replace(_NUL, "")
 
 
-def _bare(type_: Any) -> Any:
+def bare(type_: Any) -> Any:
+    """The type itself, without annotations, null and absence."""
     if get_origin(type_) is Annotated:
-        return _bare(get_args(type_)[0])
+        return bare(get_args(type_)[0])
     if get_origin(type_) in (Union, types.UnionType):
         kinds = [kind for kind in get_args(type_) if kind not in (type(None), UnsetType)]
-        return _bare(kinds[0]) if len(kinds) == 1 else type_
+        return bare(kinds[0]) if len(kinds) == 1 else type_
     return type_
 
 
@@ -128,7 +129,7 @@ def _readable(message: str, type_: Any) -> str:
     if "matching regex" in message:
         return "Expected a text that isn't blank"
     if message.startswith("Invalid enum value"):
-        return f"Expected one of: {', '.join(map(str, get_args(_bare(type_))))}"
+        return f"Expected one of: {', '.join(map(str, get_args(bare(type_))))}"
     for name, word in _JSON_NAMES.items():
         message = message.replace(name, word)
     return message.replace(" | ", " or ")
