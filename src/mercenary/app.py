@@ -14,6 +14,7 @@ from mercenary.edge.dispatch import Dispatch
 from mercenary.edge.identity import Identity
 from mercenary.edge.problems import Problems
 from mercenary.edge.request_id import RequestId
+from mercenary.edge.routing import Routing
 from mercenary.edge.security_headers import SecurityHeaders
 from mercenary.health import endpoints as health
 from mercenary.health import service as health_service
@@ -41,9 +42,10 @@ class Application:
             ENDPOINTS, max_body=options.max_body_bytes, max_depth=options.max_json_depth
         )
         reference_service.describe(self.router.endpoints)
-        app: ASGIApp = Dispatch(self.router)
+        app: ASGIApp = Dispatch()
         app = Identity(app, authenticator().identify)
         app = Deadline(app, options.request_deadline)
+        app = Routing(app, self.router)
         app = Problems(app)
         app = SecurityHeaders(app)
         self._edge: ASGIApp = RequestId(app)

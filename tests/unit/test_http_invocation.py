@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from mercenary.edge.dispatch import Dispatch
 from mercenary.edge.problems import Problems
 from mercenary.edge.request_id import RequestId
+from mercenary.edge.routing import Routing
 from mercenary.edge.security_headers import SecurityHeaders
 from mercenary.http.access import GUEST, Caller, UserId, anyone, role
 from mercenary.http.endpoint import Content, Created, Endpoint, Page, endpoint, shared
@@ -87,9 +88,9 @@ class As:
         await self.app(scope, receive, send)
 
 
-EDGE = RequestId(
+EDGE = RequestId(  # in the order of app.py
     SecurityHeaders(
-        Problems(As(Dispatch(Router(ENDPOINTS, max_body=MAX_BODY, max_depth=8))))  # as app.py
+        Problems(Routing(As(Dispatch()), Router(ENDPOINTS, max_body=MAX_BODY, max_depth=8)))
     )
 )
 

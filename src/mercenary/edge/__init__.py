@@ -1,6 +1,10 @@
 """What happens to every request before and after its endpoint, one concern a file.
 
 Pure ASGI, each layer a class that is given the next; nothing here knows a feature or opens a
-transaction. `app.py` puts them in order: request id, security headers, problems, deadline,
-identity, dispatch.
+transaction. `app.py` puts them in order. What they tell each other stands in the scope:
+
+- `request_id`, by RequestId, and `answer_headers`, the list of headers that every answer gets;
+- `invocation` (the endpoint, or None) and `path_values`, by Routing;
+- `caller`, by Identity;
+- `answered`, by `http.responses.respond`, which sends every answer.
 """

@@ -4,14 +4,17 @@ import itertools
 import os
 import re
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._~+/=-]{8,128}\Z")
 HEADER = b"x-request-id"
 
 
 class RequestId:
-    """Keeps the id in `scope["request_id"]` and sends it with the answer."""
+    """Keeps the id in `scope["request_id"]` and sends it with the answer.
+
+    It is the outermost layer, so it also opens `scope["answer_headers"]`, which every answer gets.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -21,21 +24,14 @@ class RequestId:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Name the request and pass it on."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request_id = self._given(scope) or b"%b-%08x" % (
-            self._process.encode(),
-            next(self._numbers),
-        )
-        scope["request_id"] = request_id.decode()
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"].append((HEADER, request_id))
-            await send(message)
-
-        await self.app(scope, receive, send_with_id)
+        if scope["type"] == "http":
+            request_id = self._given(scope) or b"%b-%08x" % (
+                self._process.encode(),
+                next(self._numbers),
+            )
+            scope["request_id"] = request_id.decode()
+            scope["answer_headers"] = [(HEADER, request_id)]
+        await self.app(scope, receive, send)
 
     @staticmethod
     def _given(scope: Scope) -> bytes | None:
