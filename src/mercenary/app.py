@@ -9,6 +9,7 @@ from mercenary import settings
 from mercenary.auth import endpoints as auth
 from mercenary.auth.service import authenticator
 from mercenary.db import engine
+from mercenary.edge.client_address import ClientAddress
 from mercenary.edge.deadline import Deadline
 from mercenary.edge.dispatch import Dispatch
 from mercenary.edge.identity import Identity
@@ -48,6 +49,7 @@ class Application:
         app = Routing(app, self.router)
         app = Problems(app)
         app = SecurityHeaders(app)
+        app = ClientAddress(app, options.trusted_proxies)
         self._edge: ASGIApp = RequestId(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,8 +13,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +25,8 @@ FILE: Final = Path("mercenary.toml")
 # Known to everybody who can read this, so that development needs no set-up; production refuses it.
 DEVELOPMENT_SECRET: Final = "mercenary-development-secret-known-to-everybody"  # noqa: S105
 SECRET_LENGTH: Final = 32
+# Stands for the peer of a Unix socket, which has no address.
+UNIX_SOCKET: Final = "unix"
 # The guide's own names, which come without the prefix.
 GUIDE_NAMES: Final = {
     "sqlalchemy_database_uri": "SQLALCHEMY_DATABASE_URI",
@@ -96,6 +99,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Text = "127.0.0.1"
     port: Port = 8000
     workers: Annotated[int, Meta(ge=1, le=512)] = msgspec.field(default_factory=cores)
+    # Networks whose `Forwarded` and `X-Forwarded-…` are believed, such as 10.0.0.0/8, and `unix`
+    # for whoever comes through a Unix socket. In the environment with commas between them.
+    trusted_proxies: tuple[Text, ...] = ()
     data: Path = Path(".mercenary")
     drain_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -177,6 +183,7 @@ def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> 
             sources[name] = source
     settings = Settings(**values)
     faults.extend(_unsafe(settings))
+    faults.extend(_no_networks(settings))
     if faults:
         raise SettingsError(faults)
     return Loaded(settings, sources)
@@ -242,6 +249,8 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[tup
             except msgspec.DecodeError as error:
                 faults.append(f"{key} is not valid JSON: {error}")
                 continue
+        elif get_origin(FIELDS[name].type) is tuple:
+            value = [each.strip() for each in value.split(",") if each.strip()]
         given.append((name, value, f"environment {key}" if key.startswith(PREFIX) else key))
     return given
 
@@ -260,6 +269,18 @@ def _unsafe(settings: Settings) -> list[str]:
         f"MERCENARY_SECRET_KEY {fault}, and production needs one of its own: "
         'python -c "import secrets; print(secrets.token_urlsafe(48))" makes one'
     ]
+
+
+def _no_networks(settings: Settings) -> list[str]:
+    faults = []
+    for given in settings.trusted_proxies:
+        try:
+            if given != UNIX_SOCKET:
+                ip_network(given)
+        except ValueError as error:
+            name = variable("trusted_proxies")
+            faults.append(f"{name} is no list of networks such as 10.0.0.0/8: {error}")
+    return faults
 
 
 def _decode_path(kind: type, value: object) -> object:

@@ -79,6 +79,16 @@ def test_guides_own_names_are_read_without_a_prefix() -> None:
     assert loaded.sources["sqlalchemy_database_uri"] == "SQLALCHEMY_DATABASE_URI"
 
 
+def test_a_list_is_written_with_commas_in_the_environment() -> None:
+    given = load({"MERCENARY_TRUSTED_PROXIES": "10.0.0.0/8, fd00::/8,unix"}).settings
+    assert given.trusted_proxies == ("10.0.0.0/8", "fd00::/8", "unix")
+    written('trusted_proxies = ["10.0.0.1"]')
+    assert load({}).settings.trusted_proxies == ("10.0.0.1",)
+    (line,) = refused({"MERCENARY_TRUSTED_PROXIES": "10.0.0.1/8"})
+    assert "MERCENARY_TRUSTED_PROXIES" in line
+    assert "10.0.0.1/8 has host bits set" in line
+
+
 def test_every_fault_is_named_at_once() -> None:
     written("prot = 1\nmax_json_depth = 0\n")
     lines = refused({"MERCENARY_PORT": "70000", "MERCENARY_BATCH_LANE": "2", "CACHE_CONFIG": "{"})

@@ -4,6 +4,7 @@ Pure ASGI, each layer a class that is given the next; nothing here knows a featu
 transaction. `app.py` puts them in order. What they tell each other stands in the scope:
 
 - `request_id`, by RequestId, and `answer_headers`, the list of headers that every answer gets;
+- `client_address`, the caller's as text, by ClientAddress, which also corrects `scheme`;
 - `invocation` (the endpoint, or None) and `path_values`, by Routing;
 - `caller`, by Identity;
 - `answered`, by `http.responses.respond`, which sends every answer.
