@@ -10,6 +10,7 @@ from mercenary.auth import endpoints as auth
 from mercenary.auth.service import authenticator
 from mercenary.db import engine
 from mercenary.edge.client_address import ClientAddress
+from mercenary.edge.cross_origin import CrossOrigin
 from mercenary.edge.deadline import Deadline
 from mercenary.edge.dispatch import Dispatch
 from mercenary.edge.identity import Identity
@@ -47,6 +48,7 @@ class Application:
         app = Identity(app, authenticator().identify)
         app = Deadline(app, options.request_deadline)
         app = Routing(app, self.router)
+        app = CrossOrigin(app, self.router, options.cors_origins)
         app = Problems(app)
         app = SecurityHeaders(app)
         app = ClientAddress(app, options.trusted_proxies)

@@ -93,7 +93,8 @@ class MethodNotAllowed(ProblemError):
     title = "This method isn't offered here"
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        super().__init__(f"Use {' or '.join(allowed)}.", headers={"Allow": ", ".join(allowed)})
+        detail = f"Use {', '.join(allowed[:-1])} or {allowed[-1]}."
+        super().__init__(detail, headers={"Allow": ", ".join(allowed)})
 
 
 class NotAcceptable(ProblemError):

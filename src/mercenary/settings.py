@@ -35,6 +35,12 @@ GUIDE_NAMES: Final = {
     "celery_broker_url": "CELERY_BROKER_URL",
 }
 
+# As browsers send it (RFC 6454, section 6.2), so that comparing bytes is comparing origins.
+_ORIGIN = re.compile(
+    r"(?!http://.*:80\Z|https://.*:443\Z)"
+    r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?"
+)
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
@@ -125,6 +131,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     password_hashes_at_once: Annotated[int, Meta(ge=1, le=256)] = 2
     password_hashes_waiting: Count = 64
 
+    # Whose pages may call from a browser; in the environment with commas between them.
+    cors_origins: tuple[Text, ...] = ()
+
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576
     max_json_depth: Annotated[int, Meta(ge=1, le=512)] = 32
 
@@ -184,6 +193,7 @@ def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> 
     settings = Settings(**values)
     faults.extend(_unsafe(settings))
     faults.extend(_no_networks(settings))
+    faults.extend(_misspelt_origins(settings))
     if faults:
         raise SettingsError(faults)
     return Loaded(settings, sources)
@@ -281,6 +291,15 @@ def _no_networks(settings: Settings) -> list[str]:
             name = variable("trusted_proxies")
             faults.append(f"{name} is no list of networks such as 10.0.0.0/8: {error}")
     return faults
+
+
+def _misspelt_origins(settings: Settings) -> list[str]:
+    return [
+        f"{variable('cors_origins')} names {origin!r}, which no browser sends: write each as "
+        "https://app.example.com, in lower case, without a path, a default port or a wildcard"
+        for origin in settings.cors_origins
+        if not _ORIGIN.fullmatch(origin)
+    ]
 
 
 def _decode_path(kind: type, value: object) -> object:

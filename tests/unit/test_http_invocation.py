@@ -215,7 +215,7 @@ async def test_what_is_unforeseen_tells_nothing(notes: httpx.AsyncClient) -> Non
 async def test_another_method_is_told_the_allowed_ones(notes: httpx.AsyncClient) -> None:
     answer = await notes.delete("/notes")
     assert problem_of(answer, 405) == "method-not-allowed"
-    assert answer.headers["allow"] == "GET, HEAD, POST"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", "image/*, text/plain;q=0.5"])

@@ -68,19 +68,25 @@ def test_a_path_that_is_nothing_is_not_found(path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("POST", "/users", "GET, HEAD"),
-        ("DELETE", "/users/me", "GET, HEAD, PATCH"),
-        ("GET", "/users/17/skills", "DELETE, POST"),
-        ("HEAD", "/users/17/skills", "DELETE, POST"),
-        ("get", "/users", "GET, HEAD"),
-        ("OPTIONS", "/health", "GET, HEAD"),
-        ("BREW", "/health", "GET, HEAD"),
+        ("POST", "/users", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/users/me", "GET, HEAD, OPTIONS, PATCH"),
+        ("GET", "/users/17/skills", "DELETE, OPTIONS, POST"),
+        ("HEAD", "/users/17/skills", "DELETE, OPTIONS, POST"),
+        ("get", "/users", "GET, HEAD, OPTIONS"),
+        ("OPTIONS", "/health", "GET, HEAD, OPTIONS"),
+        ("BREW", "/health", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_another_method_is_told_the_allowed_ones(method: str, path: str, allowed: str) -> None:
     with pytest.raises(MethodNotAllowed) as refused:
         ROUTER.resolve(method, path)
     assert refused.value.headers == {"Allow": allowed}
+
+
+def test_a_path_tells_its_methods_without_being_asked_for_one() -> None:
+    assert ROUTER.methods("/users/me") == ["GET", "HEAD", "OPTIONS", "PATCH"]
+    with pytest.raises(NotFound):
+        ROUTER.methods("/nothing")
 
 
 def test_two_declarations_of_one_route_dont_start() -> None:

@@ -171,3 +171,26 @@ def test_a_refused_value_does_not_show_its_password() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Settings().port = 1  # type: ignore[misc]
+
+
+def test_origins_are_separated_by_commas_in_the_environment_and_a_list_in_the_file() -> None:
+    written('cors_origins = ["http://localhost:5173", "https://[::1]:8443"]\n')
+    assert load({}).settings.cors_origins == ("http://localhost:5173", "https://[::1]:8443")
+    environ = {"MERCENARY_CORS_ORIGINS": "https://app.example.com, https://admin.example.com"}
+    assert load(environ).settings.cors_origins == (
+        "https://app.example.com",
+        "https://admin.example.com",
+    )
+    assert load({"MERCENARY_CORS_ORIGINS": ""}).settings.cors_origins == ()
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "null", "app.example.com", "https://", "https://app.example.com/", "https://App.example",
+     "https://app.example:443", "http://app.example:80", "https://*.example.com", "ftp://a.example",
+     "https://a.example:08", "https://user@a.example", "https://a.example?x", "https://a.example#x"],
+)  # fmt: skip
+def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
+    (line,) = refused({"MERCENARY_CORS_ORIGINS": f"https://good.example,{origin}"})
+    assert origin in line
+    assert "https://app.example.com" in line

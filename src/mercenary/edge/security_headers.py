@@ -10,10 +10,16 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
+# A year. Without includeSubDomains, since what else is served below the host isn't ours to say.
+_OVER_TLS = (*_HEADERS, (b"strict-transport-security", b"max-age=31536000"))
 
 
 class SecurityHeaders:
-    """Adds them to every answer."""
+    """Adds them to every answer.
+
+    `Strict-Transport-Security` only where the caller came over TLS, as the server or a trusted
+    proxy says: over plain HTTP it means nothing (RFC 6797, section 7.2) and anybody could add it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -21,5 +27,6 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with the answer's headers."""
         if scope["type"] == "http":
-            scope["answer_headers"].extend(_HEADERS)
+            headers = _OVER_TLS if scope.get("scheme") == "https" else _HEADERS
+            scope["answer_headers"].extend(headers)
         await self.app(scope, receive, send)

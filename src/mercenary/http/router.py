@@ -31,6 +31,22 @@ class Router:
             NotFound: no endpoint has such a path.
             MethodNotAllowed: some have, with other methods.
         """
+        methods, values = self._at(path)
+        invocation = methods.get("GET" if method == "HEAD" else method)
+        if invocation is None:
+            raise MethodNotAllowed(_offered(methods))
+        return invocation, values
+
+    def methods(self, path: str) -> list[str]:
+        """The methods that a path answers, OPTIONS included.
+
+        Raises:
+            NotFound: no endpoint has such a path.
+        """
+        methods, _ = self._at(path)
+        return _offered(methods)
+
+    def _at(self, path: str) -> tuple[dict[str, Invocation], list[str]]:
         node = self._tree
         values: list[str] = []
         for segment in path[1:].split("/"):
@@ -44,11 +60,7 @@ class Router:
         methods: dict[str, Invocation] | None = node.get("/")
         if methods is None:
             raise NotFound
-        invocation = methods.get("GET" if method == "HEAD" else method)
-        if invocation is None:
-            allowed = [*methods, "HEAD"] if "GET" in methods else list(methods)
-            raise MethodNotAllowed(sorted(allowed))
-        return invocation, values
+        return methods, values
 
     def _add(self, invocation: Invocation) -> None:
         node = self._tree
@@ -59,3 +71,8 @@ class Router:
         if method in methods:
             raise ValueError(f"{method} {invocation.endpoint.route} is declared twice")
         methods[method] = invocation
+
+
+def _offered(methods: dict[str, Invocation]) -> list[str]:
+    implied = ["HEAD", "OPTIONS"] if "GET" in methods else ["OPTIONS"]
+    return sorted([*methods, *implied])

@@ -38,6 +38,9 @@ _ALWAYS = (
     "X-Frame-Options",
     "Referrer-Policy",
     "Permissions-Policy",
+    "Strict-Transport-Security",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
 )
 _OF_PROBLEMS = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}
 
@@ -68,6 +71,17 @@ HEADERS = {
     "Permissions-Policy": _header(
         "What a page may not use.", "camera=(), geolocation=(), microphone=()"
     ),
+    "Strict-Transport-Security": _header(
+        "Come over TLS only; sent over TLS only.", "max-age=31536000", required=False
+    ),
+    "Access-Control-Allow-Origin": _header(
+        "The page's origin, where the settings allow it to call.",
+        "https://app.example.com",
+        required=False,
+    ),
+    "Access-Control-Expose-Headers": _header(
+        "What a page of an allowed origin may read.", "ETag, Link, Location", required=False
+    ),
     "Cache-Control": _header(
         "Who may keep the answer, and for how long.", "public, max-age=0, must-revalidate"
     ),
@@ -81,7 +95,7 @@ HEADERS = {
         required=False,
     ),
     "WWW-Authenticate": _header("How to say who calls (RFC 6750).", "Bearer"),
-    "Allow": _header("The methods that this path has.", "GET, HEAD"),
+    "Allow": _header("The methods that this path has.", "GET, HEAD, OPTIONS"),
     "Retry-After": _header("Seconds to wait before trying again.", 1),
 }
 
@@ -181,7 +195,7 @@ def _example(problem: type[ProblemError]) -> Any:
     if problem is Invalid:
         error = Invalid.at("/title", "Expected at least 3 characters")
     elif problem is MethodNotAllowed:
-        error = MethodNotAllowed(["GET", "HEAD"])
+        error = MethodNotAllowed(["GET", "HEAD", "OPTIONS"])
     elif problem is NotFound:
         error = NotFound("project", 17)
     else:

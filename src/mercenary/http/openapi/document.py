@@ -18,7 +18,7 @@ The backend of a freelance marketplace: clients post projects, freelancers bid, 
 - Sign in with `POST /api/v1/auth/login` and send `Authorization: Bearer <access token>`.
 - Lists come in pages: follow `next_cursor`, or the `Link` header.
 - Errors are problems (RFC 9457) that name every fault at once. A problem's `type` opens as a page.
-- Every GET answers HEAD, too.
+- Every GET answers HEAD, too, and every path OPTIONS.
 """
 
 
