@@ -10,6 +10,7 @@ from mercenary.auth import endpoints as auth
 from mercenary.auth.service import authenticator
 from mercenary.db import engine
 from mercenary.edge.client_address import ClientAddress
+from mercenary.edge.coding import Coding
 from mercenary.edge.cross_origin import CrossOrigin
 from mercenary.edge.deadline import Deadline
 from mercenary.edge.dispatch import Dispatch
@@ -20,6 +21,7 @@ from mercenary.edge.routing import Routing
 from mercenary.edge.security_headers import SecurityHeaders
 from mercenary.health import endpoints as health
 from mercenary.health import service as health_service
+from mercenary.http import compression
 from mercenary.http.endpoint import Endpoint, declared_in
 from mercenary.http.router import Router
 from mercenary.projects import endpoints as projects
@@ -48,6 +50,7 @@ class Application:
         app = Identity(app, authenticator().identify)
         app = Deadline(app, options.request_deadline)
         app = Routing(app, self.router)
+        app = Coding(app)
         app = CrossOrigin(app, self.router, options.cors_origins)
         app = Problems(app)
         app = SecurityHeaders(app)
@@ -71,6 +74,7 @@ class Application:
         database = engine.current()
         engine.use(None)
         await database.close()
+        compression.close()
         authenticator().close()
         authenticator.cache_clear()
 

@@ -5,6 +5,7 @@ transaction. `app.py` puts them in order. What they tell each other stands in th
 
 - `request_id`, by RequestId, and `answer_headers`, the list of headers that every answer gets;
 - `client_address`, the caller's as text, by ClientAddress, which also corrects `scheme`;
+- `accepted`, the content codings that the caller takes, by Coding;
 - `invocation` (the endpoint, or None) and `path_values`, by Routing;
 - `caller`, by Identity;
 - `answered`, by `http.responses.respond`, which sends every answer.

@@ -2,22 +2,33 @@
 
 from starlette.types import Scope, Send
 
+from mercenary.http.compression import AS_IT_IS, encoded
+
 _NO_BODY = (204, 304)
+_VARY = (b"vary", b"Accept-Encoding")
 
 
 async def respond(
     scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
-    """Send status, headers and body; to HEAD the length alone. Marks the scope as answered.
+    """Send status, headers and body; to HEAD the headers alone. Marks the scope as answered.
 
     `scope["answer_headers"]` holds what the edge's layers want on every answer; one that the
-    answer sets itself is left as the answer has it, but for `Vary`, which adds up.
+    answer sets itself is left as the answer has it, but for `Vary`, which adds up. The body is
+    encoded as `scope["accepted"]` allows, which is missing where a request was refused before
+    that was known.
     """
-    scope["answered"] = True
-    own = {name for name, _ in headers}
-    own.discard(b"vary")
+    own = dict(headers)
+    if own.pop(b"vary", None) is None:
+        headers.append(_VARY)
     headers += [header for header in scope["answer_headers"] if header[0] not in own]
     if status not in _NO_BODY:
+        accepted = scope.get("accepted", AS_IT_IS)
+        if accepted.coding is not None:
+            coding, body = await encoded(accepted, own.get(b"content-type", b""), body)
+            if coding is not None:
+                headers.append((b"content-encoding", coding))
         headers.append((b"content-length", str(len(body)).encode()))
+    scope["answered"] = True
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

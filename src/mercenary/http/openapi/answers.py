@@ -33,6 +33,8 @@ _DESCRIPTIONS = {200: "Success.", 201: "Created.", 204: "Done. There is no body.
 # On every answer, whatever became of the request.
 _ALWAYS = (
     "X-Request-Id",
+    "Vary",
+    "Content-Encoding",
     "Content-Security-Policy",
     "X-Content-Type-Options",
     "X-Frame-Options",
@@ -88,6 +90,12 @@ HEADERS = {
     "Vary": _header(
         "The request's headers that the answer depends on.", "Accept-Encoding, Authorization"
     ),
+    "Content-Encoding": _header(
+        "The answer's coding, of those in the request's Accept-Encoding: zstd, br or gzip. Small "
+        "answers have none.",
+        "zstd",
+        required=False,
+    ),
     "Location": _header("Where the new resource lives.", "/api/v1/projects/17"),
     "Link": _header(
         "The next page (RFC 8288); left out on the last.",
@@ -119,7 +127,7 @@ class Answers:
         return dict(sorted(answers.items()))
 
     def _success(self, signature: Signature) -> dict[str, Any]:
-        headers = ["Cache-Control", "Vary"]
+        headers = ["Cache-Control"]
         headers += ["Location"] if get_origin(signature.answer) is Created else []
         headers += ["Link"] if get_origin(signature.resource) is Page else []
         answer = _answer(_DESCRIPTIONS[signature.status], headers)
@@ -165,15 +173,21 @@ class Answers:
 
 def problems_of(endpoint: Endpoint, signature: Signature) -> set[type[ProblemError]]:
     """What may go wrong: what is declared, and what its access, parameters and body imply."""
-    # Whatever is asked: a wrong token, an unknown parameter, another method, a fault of our own.
-    problems = {BadRequest, Unauthorized, MethodNotAllowed, Invalid, ProblemError}
+    # Whatever is asked: a wrong token, an unknown parameter, another method, no form or coding
+    # that the caller takes, a fault of our own.
+    problems = {
+        BadRequest,
+        Unauthorized,
+        MethodNotAllowed,
+        NotAcceptable,
+        Invalid,
+        ProblemError,
+    }
     problems.update(endpoint.problems)
     if endpoint.access.roles is not None:
         problems.add(Forbidden)
     if signature.path:
         problems.add(NotFound)
-    if signature.resource is not None:
-        problems.add(NotAcceptable)
     if signature.body is not None:
         problems |= {PayloadTooLarge, UnsupportedMediaType}
     if "cursor" in signature.query.__struct_fields__:
