@@ -9,7 +9,7 @@ STAMPS := .venv/.stamps
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench format lock clean
+.PHONY: help run test lint audit bench format lock clean
 .DELETE_ON_ERROR:
 
 help: ## List these commands
@@ -28,6 +28,9 @@ lint: $(STAMPS)/requirements-dev ## Check style, types, the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_sql.py
+
+audit: $(STAMPS)/requirements-dev ## Look for known holes in what is installed
+	$(BIN)/python tools/audit.py
 
 bench: $(STAMPS)/requirements-bench ## Measure the API against its yardsticks (ARGS: mercenary bench)
 	@exec $(BIN)/mercenary bench $(or $(ARGS),api)
