@@ -13,7 +13,7 @@ import msgspec
 class Fault(msgspec.Struct, frozen=True):
     """One thing wrong with a request.
 
-    `pointer` is a JSON pointer (RFC 6901) into the body, or `?` and a parameter's name.
+    `pointer` is a JSON pointer (RFC 6901) into the body, `?` and a parameter's name, or a header's.
     """
 
     pointer: str
@@ -113,6 +113,24 @@ class Conflict(ProblemError):
     title = "The state of the resource doesn't allow this"
 
 
+class IdempotencyKeyInUse(Conflict):
+    """The request that uses the key is under way. Send this one again a little later."""
+
+    slug = "idempotency-key-in-use"
+    title = "The same request is under way"
+
+
+class PreconditionFailed(ProblemError):
+    """`If-Match` names a state that the resource has left; `ETag` tells the present one."""
+
+    status = 412
+    slug = "precondition-failed"
+    title = "This was changed since you read it"
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(headers={"ETag": etag})
+
+
 class PayloadTooLarge(ProblemError):
     """The body is over the limit."""
 
@@ -143,6 +161,16 @@ class Invalid(ProblemError):
     def at(cls, pointer: str, detail: str) -> "Invalid":
         """Name a single fault."""
         return cls([Fault(pointer, detail)])
+
+
+class IdempotencyKeyReused(Invalid):
+    """The idempotency key was used for another request within the last 24 hours."""
+
+    slug = "idempotency-key-reused"
+    title = "This idempotency key belongs to another request"
+
+    def __init__(self) -> None:
+        super().__init__([Fault("Idempotency-Key", "Use a new key for each new request")])
 
 
 class Overloaded(ProblemError):
@@ -181,9 +209,12 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     MethodNotAllowed,
     NotAcceptable,
     Conflict,
+    IdempotencyKeyInUse,
+    PreconditionFailed,
     PayloadTooLarge,
     UnsupportedMediaType,
     Invalid,
+    IdempotencyKeyReused,
     Overloaded,
     Unavailable,
     DeadlineExceeded,

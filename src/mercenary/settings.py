@@ -137,6 +137,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576
     max_json_depth: Annotated[int, Meta(ge=1, le=512)] = 32
 
+    # For tests alone, see `crash_points`.
+    crash_points: Path | None = None
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -268,7 +271,13 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[tup
 def _unsafe(settings: Settings) -> list[str]:
     if settings.environment != "production":
         return []
-    secret = settings.secret_key
+    faults = _weak_secret(settings.secret_key)
+    if settings.crash_points is not None:
+        faults.append("MERCENARY_CRASH_POINTS is for tests; unset it in production")
+    return faults
+
+
+def _weak_secret(secret: str) -> list[str]:
     if secret == DEVELOPMENT_SECRET:
         fault = "is missing or the default"
     elif len(secret) < SECRET_LENGTH:

@@ -1,7 +1,7 @@
 """A request on its way through an endpoint: judged in a fixed order, answered as declared."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import httpx
 import msgspec
@@ -24,7 +24,10 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    address: ClassVar[str] = "/notes/{id}"
+
     text: Annotated[str, Meta(max_length=50)]
+    id: int = 7
 
 
 @endpoint("GET", "/notes", access=anyone, cache=shared(tag="notes"))
@@ -42,7 +45,7 @@ async def show_note(id: int) -> Note:
 @endpoint("POST", "/notes", access=anyone)
 async def create_note(body: Note) -> Created[Note]:
     """Write a note."""
-    return Created(body, "/notes/7")
+    return Created(body)
 
 
 @endpoint("PUT", "/notes/{id}", access=role("admin"))
@@ -136,14 +139,14 @@ def chunk(body: bytes, *, more: bool) -> Message:
 
 async def test_a_list_links_to_its_next_page(notes: httpx.AsyncClient) -> None:
     answer = await notes.get("/notes")
-    assert answer.json() == {"items": [{"text": "hello"}], "next_cursor": "next"}
+    assert answer.json() == {"items": [{"text": "hello", "id": 7}], "next_cursor": "next"}
     assert answer.headers["link"] == '</api/v1/notes?cursor=next>; rel="next"'
     assert answer.headers["content-type"] == "application/json"
 
 
 async def test_what_is_made_says_where_it_is(notes: httpx.AsyncClient) -> None:
     answer = await notes.post("/notes", json={"text": "new"})
-    assert (answer.status_code, answer.json()) == (201, {"text": "new"})
+    assert (answer.status_code, answer.json()) == (201, {"text": "new", "id": 7})
     assert answer.headers["location"] == "/api/v1/notes/7"
 
 
@@ -274,7 +277,7 @@ async def test_what_breaks_rules_is_named(notes: httpx.AsyncClient) -> None:
     answer = await notes.post("/notes", json={"text": 5, "mood": "good"})
     assert problem_of(answer, 422) == "invalid"
     assert answer.json()["errors"] == [
-        {"pointer": "/mood", "detail": "Unknown. Known: text"},
+        {"pointer": "/mood", "detail": "Unknown. Known: text, id"},
         {"pointer": "/text", "detail": "Expected a string, got an integer"},
     ]
 
@@ -299,7 +302,7 @@ async def test_a_long_body_is_refused_before_it_is_read() -> None:
 async def test_a_body_in_pieces_is_put_together() -> None:
     headers = [(b"content-type", b"application/json")]
     pieces = chunk(b'{"te', more=True), chunk(b'xt": "x"', more=True), chunk(b"}", more=False)
-    assert await sent(headers, *pieces) == (201, b'{"text":"x"}')
+    assert await sent(headers, *pieces) == (201, b'{"text":"x","id":7}')
 
 
 async def test_pieces_over_the_limit_are_refused_when_they_are() -> None:

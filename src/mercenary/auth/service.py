@@ -24,6 +24,7 @@ from mercenary.auth.tokens import Verifier, mint
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.errors import Conflict, Invalid, Unauthorized
 from mercenary.http.access import Caller, SessionId, UserId
+from mercenary.http.conditions import IfMatch
 from mercenary.users import service as users
 from mercenary.users.schemas import User
 
@@ -43,12 +44,6 @@ class _Registration(msgspec.Struct, frozen=True):
 
 class _NewSession(msgspec.Struct, frozen=True):
     credential: Credential
-
-
-class _OpenSession(msgspec.Struct, frozen=True):
-    user_id: UserId
-    session_id: SessionId
-    refresh_token: str
 
 
 class _PasswordReplacement(msgspec.Struct, frozen=True):
@@ -100,8 +95,7 @@ class Authenticator:
         stored = credential.password_hash if credential else None
         if not await self.passwords.verify(given.password, stored or None) or credential is None:
             raise _wrong_credentials()
-        session = await open_session(_NewSession(credential))
-        return await self._tokens(session)
+        return await open_session(_NewSession(credential))
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """Change a refresh token for a new pair.
@@ -109,7 +103,7 @@ class Authenticator:
         Raises:
             Unauthorized: it isn't in force. One that was used before ends its whole family.
         """
-        return await self._tokens(await rotate_token(_read_refresh_token(refresh_token)))
+        return await rotate_token(_read_refresh_token(refresh_token))
 
     async def change_password(self, caller: Caller, change: PasswordChange) -> None:
         """Set another password and end the caller's other sessions.
@@ -136,14 +130,6 @@ class Authenticator:
         """Let the hashing threads go."""
         self.passwords.close()
 
-    async def _tokens(self, session: _OpenSession) -> Tokens:
-        account = await users.find_account(session.user_id)
-        if account is None:
-            raise _wrong_credentials()
-        access_token = mint(self.settings, session.user_id, account.role, session.session_id)
-        seconds = self.settings.access_token_seconds
-        return Tokens(access_token, "Bearer", seconds, session.refresh_token)
-
 
 async def add_accounts(
     tx: AsyncConnection, asks: Sequence[_Registration]
@@ -167,7 +153,7 @@ async def add_accounts(
 
 async def open_sessions(
     tx: AsyncConnection, asks: Sequence[_NewSession]
-) -> Sequence[_OpenSession | Exception]:
+) -> Sequence[Tokens | Exception]:
     """Open sessions for passwords that were right, unless they were changed in the meantime."""
     held = await queries.hold_credentials(tx, [ask.credential.email for ask in asks])
     good = [ask.credential for ask in asks if held.get(ask.credential.email) == ask.credential]
@@ -183,7 +169,7 @@ async def open_sessions(
 
 async def rotate_tokens(
     tx: AsyncConnection, asks: Sequence[tuple[UserId, bytes]]
-) -> Sequence[_OpenSession | Exception]:
+) -> Sequence[Tokens | Exception]:
     """Change refresh tokens for new ones; a token that comes a second time ends its session."""
     held = await queries.lock_tokens(tx, asks)
     spent: set[tuple[UserId, bytes]] = set()
@@ -203,9 +189,9 @@ async def rotate_tokens(
     if good:
         await queries.mark_used(tx, good, seconds)
     issued = await _issue(tx, [(token.user_id, token.session_id) for token in good], seconds)
-    fresh: dict[tuple[UserId, bytes], _OpenSession] = {
-        (token.user_id, token.token_hash): session
-        for token, session in zip(good, issued, strict=True)
+    fresh = {
+        (token.user_id, token.token_hash): tokens
+        for token, tokens in zip(good, issued, strict=True)
     }
     return [fresh.pop(ask) if ask in fresh else _refused_token() for ask in asks]
 
@@ -232,13 +218,15 @@ async def end_sessions(
     return [None] * len(asks)
 
 
-async def close_accounts(tx: AsyncConnection, asks: Sequence[UserId]) -> Sequence[Exception | None]:
+async def close_accounts(
+    tx: AsyncConnection, asks: Sequence[users.Departure]
+) -> Sequence[Exception | None]:
     """Deactivate accounts: nobody can sign in, every session ends, the profile is hidden."""
-    user_ids = sorted(set(asks))
-    await queries.disable_credentials(tx, user_ids, _DISABLED)
-    await users.deactivate_users(tx, user_ids)
-    await queries.end_other_sessions(tx, [(user_id, SessionId(0)) for user_id in user_ids])
-    return [None] * len(asks)
+    outcomes = await users.deactivate_users(tx, asks)
+    left = sorted({ask.id for ask, fault in zip(asks, outcomes, strict=True) if fault is None})
+    await queries.disable_credentials(tx, left, _DISABLED)
+    await queries.end_other_sessions(tx, [(user_id, SessionId(0)) for user_id in left])
+    return outcomes
 
 
 @cache
@@ -252,7 +240,7 @@ open_session = write_batch(open_sessions)
 rotate_token = write_batch(rotate_tokens)
 replace_password = write_batch(replace_passwords)
 end_session = write_batch(end_sessions)
-close_account = write_batch(close_accounts)
+close_account = write_batch(close_accounts, order=lambda departure: departure.id)
 
 
 async def logout(caller: Caller) -> None:
@@ -260,26 +248,36 @@ async def logout(caller: Caller) -> None:
     await end_session((caller.user_id, _session_of(caller)))
 
 
-async def leave(caller: Caller) -> None:
-    """Deactivate the caller's own account."""
-    await close_account(caller.user_id)
+async def leave(caller: Caller, if_match: IfMatch) -> None:
+    """Deactivate the caller's own account.
+
+    Raises:
+        PreconditionFailed: the profile has changed since the caller read it.
+    """
+    await close_account(users.Departure(caller.user_id, if_match))
 
 
-async def _issue(
-    tx: AsyncConnection, keys: Sequence[SessionKey], seconds: int
-) -> list[_OpenSession]:
+async def _issue(tx: AsyncConnection, keys: Sequence[SessionKey], seconds: int) -> list[Tokens]:
+    """A pair of tokens for each session; refresh tokens are stored, to expire in `seconds`."""
     if not keys:
         return []
-    issued = [
-        _OpenSession(user_id, session_id, _new_refresh_token(user_id))
-        for user_id, session_id in keys
-    ]
+    accounts = await users.select_accounts(tx, [user_id for user_id, _ in keys])
+    new = [(user_id, session_id, _new_refresh_token(user_id)) for user_id, session_id in keys]
     await queries.insert_tokens(
         tx,
-        [(each.user_id, _hash_of(each.refresh_token), each.session_id) for each in issued],
+        [(user_id, _hash_of(token), session_id) for user_id, session_id, token in new],
         seconds,
     )
-    return issued
+    options = settings.get()
+    return [
+        Tokens(
+            mint(options, user_id, accounts[user_id].role, session_id),
+            "Bearer",
+            options.access_token_seconds,
+            refresh_token,
+        )
+        for user_id, session_id, refresh_token in new
+    ]
 
 
 def _session_of(caller: Caller) -> SessionId:

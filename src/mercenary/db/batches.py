@@ -7,7 +7,8 @@ Declare one in a feature's `queries.py` or `service.py`:
 
 and ask it with `await find_project(id)`. A read maps keys to what was found; equal keys that wait
 together are one. A write gets every ask of the batch and one transaction, and gives each ask its
-outcome: an answer, or an exception that only that caller sees.
+outcome: an answer, or an exception that only that caller sees. Under a request that claims an
+idempotency key the write happens once, however often it is asked for (`db/idempotency.py`).
 """
 
 import asyncio
@@ -17,9 +18,11 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mercenary import crash_points
 from mercenary.batching import Batch, Lanes
 from mercenary.db.engine import Database, current
 from mercenary.db.faults import as_problem, conflict_of, lost_connection
+from mercenary.db.idempotency import Claim, ConflictingKeysError, current_claim, once
 from mercenary.errors import ProblemError
 
 Ask = TypeVar("Ask")
@@ -38,12 +41,12 @@ class BatchedQuery(ABC, Generic[Ask, Answer]):
         self._max_size = max_size
         self._order = order
 
-    def __call__(self, ask: Ask) -> asyncio.Future[Answer]:
+    def ask(self, ask: Ask) -> asyncio.Future[Answer]:
         """Ask for one; awaiting the result is waiting for the batch that carries it.
 
         Raises:
             Overloaded: too many wait already.
-            DeadlineExceeded: no outcome within the request's deadline; a write may still commit.
+            DeadlineExceeded: no outcome within the request's deadline.
             Unavailable: the database is away.
         """
         return current().batch(self).ask(ask)
@@ -76,6 +79,7 @@ class ReadBatch(BatchedQuery[Key, Found | None]):
     """Keys in, what was found out; None for a key that isn't there."""
 
     shares_equal = True
+    __call__ = BatchedQuery.ask
 
     def __init__(
         self,
@@ -104,7 +108,7 @@ class ReadBatch(BatchedQuery[Key, Found | None]):
             return await self._select(connection, keys)
 
 
-class WriteBatch(BatchedQuery[Ask, Answer]):
+class WriteBatch(BatchedQuery[tuple[Ask, Claim | None], Answer]):
     """Asks in, outcomes out, one transaction: what it answers has been committed."""
 
     def __init__(
@@ -114,26 +118,48 @@ class WriteBatch(BatchedQuery[Ask, Answer]):
         max_size: int | None = None,
         order: Callable[[Ask], Any] | None = None,
     ) -> None:
-        super().__init__(change.__name__, max_size=max_size, order=order)
+        super().__init__(
+            change.__name__,
+            max_size=max_size,
+            order=None if order is None else lambda claimed: order(claimed[0]),
+        )
         self._change = change
 
-    async def run(self, database: Database, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
-        """Change and commit; once more when the connection died before the COMMIT was sent."""
+    def __call__(self, ask: Ask) -> asyncio.Future[Answer]:
+        """Ask for one change, under the claim of the request under way if it has one.
+
+        Raises:
+            Overloaded: too many wait already.
+            DeadlineExceeded: no outcome within the request's deadline; a write may still commit.
+            Unavailable: the database is away.
+            ReplayedError: the claim's write has happened before.
+        """
+        return self.ask((ask, current_claim.get()))
+
+    async def run(
+        self, database: Database, asks: Sequence[tuple[Ask, Claim | None]]
+    ) -> Sequence[Answer | Exception]:
+        """Change and commit; once more when nothing was committed for a reason that passes."""
         try:
             return await self._write(database, asks)
-        except _NothingCommittedError:
+        except (_NothingCommittedError, ConflictingKeysError):
             try:
                 return await self._write(database, asks)
             except _NothingCommittedError as again:
                 raise as_problem(again.reason) from again.reason
 
-    async def _write(self, database: Database, asks: Sequence[Ask]) -> Sequence[Answer | Exception]:
+    async def _write(
+        self, database: Database, asks: Sequence[tuple[Ask, Claim | None]]
+    ) -> Sequence[Answer | Exception]:
         committing = False
         try:
             async with database.connecting() as connection, connection.begin() as transaction:
-                outcomes = await self._change(connection, asks)
+                crash_points.reach("before-change")
+                outcomes = await once(connection, asks, self._change)
+                crash_points.reach("before-commit")
                 committing = True
                 await transaction.commit()
+            crash_points.reach("after-commit")
         except Exception as error:
             if lost_connection(error) and not committing:
                 raise _NothingCommittedError(error) from error

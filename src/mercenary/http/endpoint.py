@@ -4,16 +4,16 @@
     async def create_project(caller: Caller, body: NewProject) -> Created[Project]: ...
 
 A handler takes any of `caller`, `body` (a Struct or an annotated list of them, JSON), `query` (a
-Struct, the parameters) and the path's own parameters by name; its return annotation says the status
-and the shape of the answer. Whoever reads a feature's `endpoints.py` knows everything a caller may
-rely on.
+Struct, the parameters), `if_match` (the states that may be changed) and the path's own parameters
+by name; its return annotation says the status and the shape of the answer. Whoever reads a
+feature's `endpoints.py` knows everything a caller may rely on.
 """
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from types import ModuleType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ from mercenary.http.access import Access
 T = TypeVar("T")
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Handler = Callable[..., Awaitable[Any]]
+
+BASE_PATH = "/api/v1"
 
 
 class Rate(Enum):
@@ -51,11 +53,28 @@ def shared(*, tag: str) -> CachePolicy:
     return CachePolicy(public=True, tag=tag)
 
 
-class Created(msgspec.Struct, Generic[T], frozen=True):
-    """201 with the new resource and where it lives (a path below the base path)."""
+class Resource(Protocol):
+    """What a client can come back to: it has an address below the base path, and an id in it."""
 
-    value: T
-    location: str
+    address: ClassVar[str]
+
+    @property
+    def id(self) -> int:
+        """The id that stands in the address."""
+
+
+R = TypeVar("R", bound=Resource)
+
+
+class Created(msgspec.Struct, Generic[R], frozen=True):
+    """201 with the new resource; the header `Location` says where it lives."""
+
+    value: R
+
+    @property
+    def location(self) -> str:
+        """The resource's path."""
+        return BASE_PATH + self.value.address.format(id=self.value.id)
 
 
 class Page(msgspec.Struct, Generic[T]):
@@ -118,9 +137,6 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
         return inspect.getdoc(self.handler) or ""
 
 
-BASE_PATH = "/api/v1"
-
-
 def endpoint(
     method: Method,
     path: str,
@@ -135,7 +151,8 @@ def endpoint(
     """Declare what the decorated handler answers.
 
     `problems` are those of the handler's own, beside what its parameters already imply.
-    `idempotent` accepts an Idempotency-Key.
+    `idempotent` accepts an Idempotency-Key; the handler then makes one write, and what that write
+    gives is the answer.
     """
 
     def declare(handler: Handler) -> Endpoint:

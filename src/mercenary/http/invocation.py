@@ -1,7 +1,8 @@
 """One endpoint, ready to be called: its declaration compiled into decoders and an encoder.
 
 The order in which a request is judged: who calls (401, 403), the form of the answer (406), the
-path's ids (404), the parameters (422), the body's type, size and content (415, 413, 400, 422).
+path's ids (404), the parameters (422), the body's type, size and content (415, 413, 400, 422), the
+idempotency key (422, 409). What the caller holds already is answered by 304 in the end.
 """
 
 import inspect
@@ -11,6 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from mercenary.db.idempotency import ReplayedError
 from mercenary.errors import (
     BadRequest,
     NotAcceptable,
@@ -19,8 +21,10 @@ from mercenary.errors import (
     UnsupportedMediaType,
 )
 from mercenary.http.access import Caller
+from mercenary.http.conditions import IfMatch, content_tag, is_known, version_tag
 from mercenary.http.decoding import BodyDecoder, NoParameters, QueryDecoder, parse_id
-from mercenary.http.endpoint import BASE_PATH, Content, Created, Endpoint, Page, Sends
+from mercenary.http.endpoint import Content, Created, Endpoint, Page, Sends
+from mercenary.http.idempotency import REPLAYED, KeptAnswer, KeyedRequest, key_of
 from mercenary.http.lists import next_link
 from mercenary.http.responses import respond
 from mercenary.http.wire import encode_hook
@@ -45,6 +49,7 @@ class Signature:
         self.body: Any = hints.get("body")
         self.query: type[msgspec.Struct] = hints.get("query", NoParameters)
         self.takes_query = "query" in names
+        self.takes_if_match = "if_match" in names
         self.path_types = {name: hints.get(name) for name in self.path}
         self.answer: Any = hints.get("return", type(None))
         # What is said of raw content; read by OpenAPI alone.
@@ -52,7 +57,7 @@ class Signature:
         if get_origin(self.answer) is Annotated and get_args(self.answer)[0] is Content:
             self.answer, *sends = get_args(self.answer)
             self.sends = tuple(sends)
-        stray = set(names) - {"caller", "body", "query", *self.path}
+        stray = set(names) - {"caller", "body", "query", "if_match", *self.path}
         if stray or not set(self.path) <= set(names):
             raise TypeError(f"{endpoint.name}: the parameters don't fit {endpoint.route}")
 
@@ -70,6 +75,11 @@ class Signature:
             return get_args(self.answer)[0]
         return None if self.answer in (type(None), Content) else self.answer
 
+    @property
+    def has_version(self) -> bool:
+        """Whether the answer is a resource whose state has a number."""
+        return {"id", "version"} <= set(getattr(self.resource, "__struct_fields__", ()))
+
 
 class Invocation:
     """Calls one endpoint and sends what it answers."""
@@ -85,8 +95,8 @@ class Invocation:
         self._parsers = [
             (name, self.signature.path_types[name] is not str) for name in self.signature.path
         ]
-        self._encode: Callable[[Any, Scope], tuple[int, list[tuple[bytes, bytes]], bytes]]
-        self._encode = (
+        self._has_version = self.signature.has_version
+        self._encode: Callable[[Any, Scope], KeptAnswer] = (
             self._encode_content if self.signature.answer is Content else self._encode_json
         )
 
@@ -105,35 +115,68 @@ class Invocation:
             given["query"] = query
         if self.signature.caller:
             given["caller"] = caller
+        if self.signature.takes_if_match:
+            given["if_match"] = IfMatch.of(headers)
+        body = b""
         if self._body is not None:
             _check_content_type(headers)
-            given["body"] = self._body.decode(await _read(headers, receive, self._max_body))
-        answer = await self.endpoint.handler(**given)
-        status, answer_headers, body = self._encode(answer, scope)
-        await respond(scope, send, status, answer_headers, body)
+            body = await _read(headers, receive, self._max_body)
+            given["body"] = self._body.decode(body)
+        key = key_of(headers) if self.endpoint.idempotent else None
+        if key is None:
+            answer = self._encode(await self.endpoint.handler(**given), scope)
+        else:
+            answer = await self._call_once(scope, key, body, given)
+        await respond(scope, send, answer.status, answer.headers, answer.body)
 
-    def _encode_content(
-        self, answer: Content, scope: Scope
-    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _call_once(
+        self, scope: Scope, key: bytes, body: bytes, given: dict[str, Any]
+    ) -> KeptAnswer:
+        """Call the handler, unless the same request was answered before."""
+        request = KeyedRequest(scope, key, body, lambda outcome: self._of_write(outcome, scope))
+        kept = await request.before()
+        if kept is None:
+            try:
+                with request.claimed():
+                    return self._encode(await self.endpoint.handler(**given), scope)
+            except ReplayedError as replayed:
+                kept = request.opened(replayed.answer)
+        kept.headers.append(REPLAYED)
+        return kept
+
+    def _of_write(self, outcome: Any, scope: Scope) -> KeptAnswer:
+        """The answer that the handler will make of what its write gave."""
+        return self._encode(Created(outcome) if self.signature.status == 201 else outcome, scope)
+
+    def _encode_content(self, answer: Content, scope: Scope) -> KeptAnswer:
         del scope
         headers = [(b"content-type", answer.media_type.encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers]
-        return answer.status, headers, answer.body
+        return KeptAnswer(answer.status, headers, answer.body)
 
-    def _encode_json(
-        self, answer: Any, scope: Scope
-    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    def _encode_json(self, answer: Any, scope: Scope) -> KeptAnswer:
         status = self.signature.status
         headers = [(b"cache-control", self._cache_control(scope["caller"])), _VARY]
         if status == 204:
-            return status, headers, b""
+            return KeptAnswer(status, headers, b"")
         headers.append(_JSON)
         if isinstance(answer, Created):
-            headers.append((b"location", (BASE_PATH + answer.location).encode()))
+            headers.append((b"location", answer.location.encode()))
             answer = answer.value
         elif isinstance(answer, Page) and answer.next_cursor is not None:
             headers.append((b"link", next_link(scope, answer.next_cursor)))
-        return status, headers, _encoder.encode(answer)
+        body = _encoder.encode(answer)
+        if self._has_version:
+            tag = version_tag(answer.id, answer.version)
+        elif self.endpoint.method == "GET":
+            tag = content_tag(body)
+        else:
+            return KeptAnswer(status, headers, body)
+        headers.append((b"etag", tag))
+        if self.endpoint.method == "GET" and is_known(scope["headers"], tag):
+            headers.remove(_JSON)
+            return KeptAnswer(304, headers, b"")
+        return KeptAnswer(status, headers, body)
 
     def _cache_control(self, caller: Caller) -> bytes:
         if not self.endpoint.cache.public:

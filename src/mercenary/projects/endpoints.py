@@ -2,6 +2,7 @@
 
 from mercenary.errors import Conflict, Forbidden, NotFound
 from mercenary.http.access import Caller, anyone, role
+from mercenary.http.conditions import IfMatch
 from mercenary.http.endpoint import STANDARD, Created, Page, endpoint, shared
 from mercenary.projects import service
 from mercenary.projects.schemas import NewProject, Project, ProjectId, ProjectPatch, ProjectQuery
@@ -28,8 +29,7 @@ async def show_project(caller: Caller, id: ProjectId) -> Project:
 @endpoint("POST", "/projects", access=role("client"), rate=STANDARD, idempotent=True)
 async def create_project(caller: Caller, body: NewProject) -> Created[Project]:
     """Post a project, as a draft or open for proposals at once."""
-    project = await service.post_project(service.Posting(caller.user_id, body))
-    return Created(project, f"/projects/{project.id}")
+    return Created(await service.post_project(service.Posting(caller.user_id, body)))
 
 
 @endpoint(
@@ -38,13 +38,15 @@ async def create_project(caller: Caller, body: NewProject) -> Created[Project]:
     access=role("client", "admin"),
     problems=(NotFound, Forbidden, Conflict),
 )
-async def change_project(caller: Caller, id: ProjectId, body: ProjectPatch) -> Project:
+async def change_project(
+    caller: Caller, id: ProjectId, body: ProjectPatch, if_match: IfMatch
+) -> Project:
     """Change a project.
 
     Its status moves from draft to open to in_progress to completed; any of the first three can be
     cancelled. Another move is a conflict that names the allowed ones.
     """
-    project = await service.change_project(service.Change(caller, id, body))
+    project = await service.change_project(service.Change(caller, id, body, if_match))
     if project is None:
         raise NotFound("project", id)
     return project
@@ -56,6 +58,6 @@ async def change_project(caller: Caller, id: ProjectId, body: ProjectPatch) -> P
     access=role("client", "admin"),
     problems=(NotFound, Forbidden, Conflict),
 )
-async def delete_project(caller: Caller, id: ProjectId) -> None:
+async def delete_project(caller: Caller, id: ProjectId, if_match: IfMatch) -> None:
     """Delete a draft. A project that was open is cancelled instead (PATCH)."""
-    await service.change_project(service.Change(caller, id, None))
+    await service.change_project(service.Change(caller, id, None, if_match))

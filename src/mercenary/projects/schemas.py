@@ -20,6 +20,7 @@ SkillIds = Annotated[list[Id], Meta(max_length=20, description="Skills the work 
 class Project(msgspec.Struct, frozen=True):
     """A piece of work that a client wants done."""
 
+    address: ClassVar[str] = "/projects/{id}"
     example: ClassVar[dict[str, Any]] = {
         "id": 17,
         "client_id": 3,

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.errors import Conflict, Fault, Forbidden, Invalid, NotFound, ProblemError
 from mercenary.http.access import Caller, UserId
+from mercenary.http.conditions import ANY_STATE, IfMatch
 from mercenary.http.endpoint import Page
 from mercenary.http.lists import read_page
 from mercenary.projects import queries
@@ -49,6 +50,7 @@ class Change(msgspec.Struct, frozen=True):
     caller: Caller
     id: ProjectId
     patch: ProjectPatch | None
+    if_match: IfMatch = ANY_STATE
 
 
 def may_manage(caller: Caller, project: Project) -> bool:
@@ -212,6 +214,7 @@ def _changed(project: Project | None, ask: Change, known: Collection[int]) -> Pr
         raise NotFound("project", ask.id)
     if not may_manage(ask.caller, project):
         raise Forbidden("Only the project's owner may change it.")
+    ask.if_match.check(project.id, project.version)
     patch = ask.patch
     if patch is None:
         if project.status != "draft":

@@ -2,6 +2,7 @@
 
 from mercenary.errors import Conflict, Forbidden, NotFound
 from mercenary.http.access import Caller, role, signed_in
+from mercenary.http.conditions import IfMatch
 from mercenary.http.endpoint import SENSITIVE, Created, Page, endpoint
 from mercenary.projects.schemas import ProjectId
 from mercenary.proposals import service
@@ -23,8 +24,7 @@ from mercenary.proposals.schemas import (
 )
 async def submit_proposal(caller: Caller, id: ProjectId, body: NewProposal) -> Created[Proposal]:
     """Bid for a project while it is open. A freelancer bids once for a project."""
-    proposal = await service.submit(service.Submission(caller.user_id, id, body))
-    return Created(proposal, f"/proposals/{proposal.id}")
+    return Created(await service.submit(service.Submission(caller.user_id, id, body)))
 
 
 @endpoint("GET", "/projects/{id}/proposals", access=signed_in, problems=(NotFound, Forbidden))
@@ -48,9 +48,11 @@ async def show_proposal(caller: Caller, id: ProposalId) -> Proposal:
 
 
 @endpoint("PATCH", "/proposals/{id}", access=signed_in, problems=(NotFound, Forbidden, Conflict))
-async def change_proposal(caller: Caller, id: ProposalId, body: ProposalPatch) -> Proposal:
+async def change_proposal(
+    caller: Caller, id: ProposalId, body: ProposalPatch, if_match: IfMatch
+) -> Proposal:
     """Change your proposal while it is pending, or withdraw it."""
-    return await service.revise(caller, id, body)
+    return await service.revise(caller, id, body, if_match)
 
 
 @endpoint(

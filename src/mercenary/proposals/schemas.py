@@ -20,6 +20,7 @@ Days = Annotated[int, Meta(ge=1, le=3_650, description="Days of work that the bi
 class Proposal(msgspec.Struct, frozen=True):
     """A freelancer's bid for a project, in the project's currency."""
 
+    address: ClassVar[str] = "/proposals/{id}"
     example: ClassVar[dict[str, Any]] = {
         "id": 42,
         "project_id": 17,

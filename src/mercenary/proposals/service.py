@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.errors import Conflict, Forbidden, NotFound, ProblemError
 from mercenary.http.access import Caller, UserId
+from mercenary.http.conditions import ANY_STATE, IfMatch
 from mercenary.http.endpoint import Page
 from mercenary.http.lists import read_page
 from mercenary.projects import service as projects
@@ -47,6 +48,7 @@ class Revision(msgspec.Struct, frozen=True):
     project_id: ProjectId
     id: ProposalId
     patch: ProposalPatch
+    if_match: IfMatch = ANY_STATE
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -105,16 +107,19 @@ async def submit(submission: Submission) -> Proposal:
     return await add_proposal(submission)
 
 
-async def revise(caller: Caller, id: ProposalId, patch: ProposalPatch) -> Proposal:
+async def revise(
+    caller: Caller, id: ProposalId, patch: ProposalPatch, if_match: IfMatch
+) -> Proposal:
     """Change or withdraw an own proposal that is pending.
 
     Raises:
         NotFound: there is none, or it is between others.
         Forbidden: the caller is the project's owner, who can't change a bid.
+        PreconditionFailed: it has changed since the caller read it.
         Conflict: it isn't pending any more.
     """
     proposal = await visible_proposal(caller, id)
-    return await change_proposal(Revision(caller, proposal.project_id, id, patch))
+    return await change_proposal(Revision(caller, proposal.project_id, id, patch, if_match))
 
 
 async def decide(
@@ -231,6 +236,7 @@ def _revised(proposal: Proposal | None, ask: Revision) -> Proposal:
         raise NotFound("proposal", ask.id)
     if proposal.freelancer_id != ask.caller.id:
         raise Forbidden("Only the freelancer who made a proposal may change it.")
+    ask.if_match.check(proposal.id, proposal.version)
     _require_pending(proposal)
     given = {name: value for name, value in asdict(ask.patch).items() if value is not UNSET}
     return replace(proposal, version=proposal.version + 1, **given)

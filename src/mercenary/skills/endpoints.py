@@ -34,5 +34,4 @@ async def show_skill(id: SkillId) -> Skill:
 )
 async def create_skill(body: NewSkill) -> Created[Skill]:
     """Add a skill. White space around and between its words is made single spaces."""
-    skill = await service.add_skill(body)
-    return Created(skill, f"/skills/{skill.id}")
+    return Created(await service.add_skill(body))

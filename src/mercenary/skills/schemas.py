@@ -14,6 +14,7 @@ SkillId = NewType("SkillId", int)
 class Skill(msgspec.Struct, frozen=True):
     """Something that freelancers can do and projects can need."""
 
+    address: ClassVar[str] = "/skills/{id}"
     example: ClassVar[dict[str, Any]] = {
         "id": 4,
         "name": "Python",

@@ -2,6 +2,7 @@
 
 from mercenary.errors import NotFound
 from mercenary.http.access import Caller, UserId, anyone, role, signed_in
+from mercenary.http.conditions import IfMatch
 from mercenary.http.endpoint import Page, endpoint, shared
 from mercenary.users import service
 from mercenary.users.schemas import SkillLevels, User, UserPatch, UserQuery
@@ -26,12 +27,14 @@ async def show_user(caller: Caller, id: UserId) -> User:
 
 
 @endpoint("PATCH", "/users/me", access=signed_in, problems=(NotFound,))
-async def change_own_user(caller: Caller, body: UserPatch) -> User:
+async def change_own_user(caller: Caller, body: UserPatch, if_match: IfMatch) -> User:
     """Change the own profile. A field that is left out stays; null empties a rate or a country."""
-    return await service.change_user(service.Change(caller.user_id, patch=body))
+    return await service.change_user(service.Change(caller.user_id, patch=body, if_match=if_match))
 
 
 @endpoint("PUT", "/users/me/skills", access=role("freelancer"), problems=(NotFound,))
-async def replace_own_skills(caller: Caller, body: SkillLevels) -> User:
+async def replace_own_skills(caller: Caller, body: SkillLevels, if_match: IfMatch) -> User:
     """Replace all the own skills; an empty list takes them away."""
-    return await service.change_user(service.Change(caller.user_id, skills=tuple(body)))
+    return await service.change_user(
+        service.Change(caller.user_id, skills=tuple(body), if_match=if_match)
+    )

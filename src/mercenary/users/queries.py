@@ -181,8 +181,7 @@ _DEACTIVATE = (
 
 
 async def deactivate_users(tx: AsyncConnection, ids: Collection[UserId]) -> None:
-    """Deactivate users that are active; rows are locked in the order of their ids."""
-    await tx.execute(_LOCK, {"ids": sorted(set(ids))})
+    """Deactivate those of the users, held by this transaction, that are active."""
     await tx.execute(_DEACTIVATE, {"ids": list(ids)})
 
 

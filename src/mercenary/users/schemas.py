@@ -28,6 +28,7 @@ SkillLevels = Annotated[
 class User(msgspec.Struct, frozen=True):
     """A person's profile. `email` and `is_active` are null unless an admin or the user asks."""
 
+    address: ClassVar[str] = "/users/{id}"
     example: ClassVar[dict[str, Any]] = {
         "id": 8,
         "name": "Ada Lovelace",

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.errors import Fault, Invalid, NotFound, ProblemError
 from mercenary.http.access import Caller, Role, UserId
+from mercenary.http.conditions import ANY_STATE, IfMatch
 from mercenary.http.endpoint import Page
 from mercenary.http.lists import read_page
 from mercenary.skills import service as skills
@@ -42,6 +43,14 @@ class Change(msgspec.Struct, frozen=True):
     id: UserId
     patch: UserPatch = UserPatch()
     skills: tuple[SkillLevel, ...] | None = None
+    if_match: IfMatch = ANY_STATE
+
+
+class Departure(msgspec.Struct, frozen=True):
+    """A user's ask to leave."""
+
+    id: UserId
+    if_match: IfMatch
 
 
 async def visible_user(caller: Caller, id: UserId) -> User:
@@ -94,10 +103,16 @@ async def add_users(tx: AsyncConnection, new: Sequence[NewUser]) -> Sequence[Use
     return await queries.insert_users(tx, [_user_of(each) for each in new]) if new else []
 
 
-async def deactivate_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
+async def deactivate_users(
+    tx: AsyncConnection, asks: Sequence[Departure]
+) -> Sequence[ProblemError | None]:
     """Make users invisible to everybody but admins; those who are already stay as they are."""
-    if ids:
-        await queries.deactivate_users(tx, ids)
+    held = await queries.lock_users(tx, [ask.id for ask in asks])
+    outcomes = [_departed(held.get(ask.id), ask) for ask in asks]
+    leaving = {ask.id for ask, problem in zip(asks, outcomes, strict=True) if problem is None}
+    if leaving:
+        await queries.deactivate_users(tx, leaving)
+    return outcomes
 
 
 async def promote_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
@@ -158,12 +173,23 @@ def _user_of(new: NewUser) -> User:
 def _changed(user: User | None, ask: Change, known: Collection[int]) -> User:
     if user is None or not user.is_active:
         raise NotFound("user", ask.id)
+    ask.if_match.check(user.id, user.version)
     given = {name: value for name, value in asdict(ask.patch).items() if value is not UNSET}
     if ask.skills is not None:
         if faults := _skill_faults(ask.skills, known):
             raise Invalid(faults)
         given["skills"] = sorted(ask.skills, key=lambda skill: skill.skill_id)
     return replace(user, version=user.version + 1, **given)
+
+
+def _departed(user: User | None, ask: Departure) -> ProblemError | None:
+    if user is None:
+        return NotFound("user", ask.id)
+    try:
+        ask.if_match.check(user.id, user.version)
+    except ProblemError as problem:
+        return problem
+    return None
 
 
 def _skill_faults(wanted: Sequence[SkillLevel], known: Collection[int]) -> list[Fault]:

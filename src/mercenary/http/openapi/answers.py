@@ -9,6 +9,8 @@ from mercenary.errors import (
     BadRequest,
     DeadlineExceeded,
     Forbidden,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     Invalid,
     InvalidCursor,
     MethodNotAllowed,
@@ -16,6 +18,7 @@ from mercenary.errors import (
     NotFound,
     Overloaded,
     PayloadTooLarge,
+    PreconditionFailed,
     ProblemError,
     Unauthorized,
     Unavailable,
@@ -44,7 +47,12 @@ _ALWAYS = (
     "Access-Control-Allow-Origin",
     "Access-Control-Expose-Headers",
 )
-_OF_PROBLEMS = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}
+_OF_PROBLEMS = {
+    Unauthorized: "WWW-Authenticate",
+    MethodNotAllowed: "Allow",
+    PreconditionFailed: "ETag",
+    Overloaded: "Retry-After",
+}
 
 
 def _header(description: str, example: str | int, *, required: bool = True) -> dict[str, Any]:
@@ -96,6 +104,16 @@ HEADERS = {
         "zstd",
         required=False,
     ),
+    "ETag": _header(
+        "The state of the resource, for If-None-Match and If-Match: its id and version, or a "
+        "digest where there is no version.",
+        '"17-3"',
+    ),
+    "Idempotency-Replayed": _header(
+        "Sent where the same request was answered before under its Idempotency-Key.",
+        "true",
+        required=False,
+    ),
     "Location": _header("Where the new resource lives.", "/api/v1/projects/17"),
     "Link": _header(
         "The next page (RFC 8288); left out on the last.",
@@ -119,17 +137,24 @@ class Answers:
         """Everything that may come back from an endpoint, by status."""
         answers = {}
         for status, problems in statuses(problems_of(endpoint, signature)).items():
-            answers[str(status)] = self._problem(status, problems)
+            answers[str(status)] = self._problem(problems)
         if signature.sends:
             answers |= self._contents(signature.sends)
         else:
-            answers[str(signature.status)] = self._success(signature)
+            answers[str(signature.status)] = self._success(endpoint, signature)
+            if endpoint.method == "GET":
+                answers["304"] = _answer(
+                    "The caller has this already, as If-None-Match says. There is no body.",
+                    ["Cache-Control", "ETag"],
+                )
         return dict(sorted(answers.items()))
 
-    def _success(self, signature: Signature) -> dict[str, Any]:
+    def _success(self, endpoint: Endpoint, signature: Signature) -> dict[str, Any]:
         headers = ["Cache-Control"]
         headers += ["Location"] if get_origin(signature.answer) is Created else []
         headers += ["Link"] if get_origin(signature.resource) is Page else []
+        headers += ["ETag"] if endpoint.method == "GET" or signature.has_version else []
+        headers += ["Idempotency-Replayed"] if endpoint.idempotent else []
         answer = _answer(_DESCRIPTIONS[signature.status], headers)
         if signature.resource is not None:
             answer["content"] = {_JSON: self._json(signature.resource)}
@@ -153,10 +178,15 @@ class Answers:
     def _json(self, type_: Any) -> dict[str, Any]:
         return {"schema": self._schemas.of(type_), "example": example_of(type_)}
 
-    def _problem(self, status: int, problems: list[type[ProblemError]]) -> dict[str, Any]:
+    def _problem(self, problems: list[type[ProblemError]]) -> dict[str, Any]:
         name = "Or".join(problem.__name__ for problem in problems)
         if name not in self.components:
-            headers = ["Cache-Control", *([_OF_PROBLEMS[status]] if status in _OF_PROBLEMS else [])]
+            headers = ["Cache-Control"]
+            headers += [
+                header
+                for kind, header in _OF_PROBLEMS.items()
+                if any(issubclass(problem, kind) for problem in problems)
+            ]
             answer = _answer(". ".join(problem.title for problem in problems) + ".", headers)
             answer["content"] = {
                 MEDIA_TYPE: {
@@ -190,6 +220,10 @@ def problems_of(endpoint: Endpoint, signature: Signature) -> set[type[ProblemErr
         problems.add(NotFound)
     if signature.body is not None:
         problems |= {PayloadTooLarge, UnsupportedMediaType}
+    if endpoint.idempotent:
+        problems |= {IdempotencyKeyInUse, IdempotencyKeyReused}
+    if signature.takes_if_match:
+        problems.add(PreconditionFailed)
     if "cursor" in signature.query.__struct_fields__:
         problems.add(InvalidCursor)
     if endpoint.base == BASE_PATH:  # the others ask no database
@@ -212,6 +246,8 @@ def _example(problem: type[ProblemError]) -> Any:
         error = MethodNotAllowed(["GET", "HEAD", "OPTIONS"])
     elif problem is NotFound:
         error = NotFound("project", 17)
+    elif problem is PreconditionFailed:
+        error = PreconditionFailed('"17-3"')
     else:
         error = problem()
     return msgspec.json.decode(problem_body(error, _REQUEST_ID))

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mercenary.http.endpoint import Endpoint
+from mercenary.http.idempotency import MAX_KEY
 from mercenary.http.invocation import Signature
 from mercenary.http.openapi.answers import HEADERS, Answers
 from mercenary.http.openapi.schemas import ID, Schemas, example_of, parameters_of
@@ -19,7 +20,34 @@ The backend of a freelance marketplace: clients post projects, freelancers bid, 
 - Lists come in pages: follow `next_cursor`, or the `Link` header.
 - Errors are problems (RFC 9457) that name every fault at once. A problem's `type` opens as a page.
 - Every GET answers HEAD, too, and every path OPTIONS.
+- Answers have an `ETag`: `If-None-Match` spares you the body of what you have, `If-Match` keeps you
+  from changing what somebody changed meanwhile.
+- Every POST takes an `Idempotency-Key`, under which it happens once however often it is sent.
 """
+
+_REQUEST_HEADERS: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "description": "Names this request, so that it can be sent again when no answer arrived: "
+        "within 24 hours it is then answered as before and not carried out twice.",
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_KEY,
+            "pattern": "^[\\x21-\\x7e]+$",
+        },
+        "example": "0f8b1c52-6f0e-4d0c-9d55-3b1f1f0c8f7a",
+    },
+    "If-Match": {
+        "description": "Change the resource only in this state: an ETag that was sent with it.",
+        "schema": {"type": "string"},
+        "example": '"17-3"',
+    },
+    "If-None-Match": {
+        "description": "The ETag of an answer that is here already; 304 says that it holds still.",
+        "schema": {"type": "string"},
+        "example": '"17-3"',
+    },
+}
 
 
 def document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str, Any]:
@@ -80,7 +108,11 @@ def _operation(
         "description": "\n\n".join(part for part in (rest, _who(endpoint)) if part),
         "security": _security(endpoint, signature),
     }
-    if parameters := [*_path_parameters(endpoint, signature), *_query_parameters(signature)]:
+    if parameters := [
+        *_path_parameters(endpoint, signature),
+        *_query_parameters(signature),
+        *_header_parameters(endpoint, signature),
+    ]:
         operation["parameters"] = parameters
     if signature.body is not None:
         operation["requestBody"] = {
@@ -137,6 +169,16 @@ def _query_parameters(signature: Signature) -> list[dict[str, Any]]:
             parameter |= {"style": "form", "explode": True}
         parameters.append(parameter)
     return parameters
+
+
+def _header_parameters(endpoint: Endpoint, signature: Signature) -> list[dict[str, Any]]:
+    names = ["Idempotency-Key"] if endpoint.idempotent else []
+    names += ["If-Match"] if signature.takes_if_match else []
+    names += ["If-None-Match"] if endpoint.method == "GET" and signature.resource else []
+    return [
+        {"name": name, "in": "header", "required": False, **_REQUEST_HEADERS[name]}
+        for name in names
+    ]
 
 
 def _tag(endpoint: Endpoint) -> str:
