@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from mercenary.errors import Overloaded
+from mercenary.sojourn import elsewhere
 
 T = TypeVar("T")
 
@@ -46,7 +47,8 @@ class Threads:
         # A caller who leaves doesn't free the thread; the work's end does.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
-        return await asyncio.wrap_future(future)
+        with elsewhere():
+            return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """Let the threads go once they are done with what they have begun."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -14,8 +15,11 @@ from mercenary import settings
 from mercenary.db import engine
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.errors import Conflict, DeadlineExceeded, Overloaded, Unavailable
+from mercenary.sojourn import Sojourn, enter
+from tests.conftest import Statements
 
 DEADLINE = 10.0
+ONE_CONNECTION = settings.EngineOptions(pool_size=1, max_overflow=0)
 
 
 async def select_doubles(db: AsyncConnection, keys: Sequence[int]) -> Mapping[int, int]:
@@ -159,6 +163,98 @@ async def test_a_statement_past_its_timeout_is_a_deadline(
     opened(statement_timeout=0.1)
     with pytest.raises(DeadlineExceeded):
         await read_batch(select_slowly)(1)
+
+
+async def statement_timeouts(tx: AsyncConnection, asks: Sequence[int]) -> Mapping[int, float]:
+    """What the server allows, in seconds; each ask gets the same."""
+    shown = await tx.execute(
+        text("SELECT setting::float / 1000 FROM pg_settings WHERE name = 'statement_timeout'")
+    )
+    return dict.fromkeys(asks, shown.scalar_one())
+
+
+async def changing_timeouts(tx: AsyncConnection, asks: Sequence[int]) -> Sequence[float]:
+    return list((await statement_timeouts(tx, asks)).values())
+
+
+async def asked_within(
+    seconds: float, query: Callable[[int], "asyncio.Future[Any]"], ask: int
+) -> Any:
+    """Ask in the name of somebody who waits no longer."""
+    enter(Sojourn(asyncio.get_running_loop().time() + seconds))
+    asked = query(ask)
+    enter(None)
+    return await asked
+
+
+@pytest.mark.parametrize("query", [read_batch(statement_timeouts), write_batch(changing_timeouts)])
+async def test_the_servers_patience_is_the_longest_of_the_batchs_callers_and_no_longer_than_usual(
+    opened: Callable[..., engine.Database], query: Callable[[int], "asyncio.Future[Any]"]
+) -> None:
+    opened(statement_timeout=5.0, batch_lanes=1, sqlalchemy_engine_options=ONE_CONNECTION)
+    assert await asked_within(9, query, 1) == 5.0
+    shortened = await asyncio.gather(asked_within(2, query, 1), asked_within(3, query, 2))
+    assert shortened[0] == shortened[1]
+    assert 2.5 < shortened[0] <= 3.0
+    assert await asked_within(9, query, 1) == 5.0
+
+
+async def test_only_who_is_short_of_time_pays_a_trip_for_it(
+    opened: Callable[..., engine.Database],
+) -> None:
+    database = opened(statement_timeout=5.0)
+    for seconds, expected in ((9.0, 1), (3.0, 3)):
+        with Statements().recorded() as statements:
+            await asked_within(seconds, find_double, 1)
+        assert len(statements) == expected
+    assert database.batches["select_doubles"].measures.runs == 2
+
+
+async def test_a_read_past_its_callers_deadline_is_stopped_and_its_connection_is_as_before(
+    opened: Callable[..., engine.Database], notes_uri: str
+) -> None:
+    async def select_slowly(db: AsyncConnection, keys: Sequence[int]) -> Mapping[int, int]:
+        await db.execute(text("SELECT pg_sleep(30)"))
+        return dict.fromkeys(keys, 0)
+
+    opened(
+        statement_timeout=20.0,
+        request_deadline=60.0,
+        batch_lanes=1,
+        sqlalchemy_engine_options=ONE_CONNECTION,
+    )
+    with pytest.raises(DeadlineExceeded):
+        await asked_within(0.2, read_batch(select_slowly), 1)
+    assert await asked_within(60, read_batch(statement_timeouts), 1) == 20.0
+
+
+async def test_the_commit_has_the_usual_time_however_late_it_is(
+    opened: Callable[..., engine.Database], notes_uri: str
+) -> None:
+    async def insert_slowly(tx: AsyncConnection, asks: Sequence[int]) -> Sequence[int | Exception]:
+        await tx.execute(text("SELECT set_config('test.slow', 'yes', true)"))
+        return await insert_notes(tx, asks)
+
+    opened()
+    other = await asyncpg.connect(notes_uri)
+    await other.execute(
+        """
+        CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF current_setting('test.slow', true) = 'yes' THEN PERFORM pg_sleep(1); END IF;
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER dawdles AFTER INSERT ON notes
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle();
+        """
+    )
+    try:
+        with pytest.raises(DeadlineExceeded):
+            await asked_within(0.5, write_batch(insert_slowly), 701)
+        await engine.current().batches["insert_slowly"].drain()
+        assert 701 in await stored(notes_uri)
+    finally:
+        await other.execute("DROP TRIGGER dawdles ON notes; DROP FUNCTION dawdle()")
+        await other.close()
 
 
 async def test_a_lock_that_is_not_given_is_unavailable_and_nothing_is_left_open(

@@ -9,7 +9,8 @@ import pytest
 
 from mercenary.batching import Batch, Lanes, _Caller
 from mercenary.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
-from tests.unit.desk import Desk, PoisonError, batch_of, outcomes, turns
+from mercenary.sojourn import Sojourn, current, enter
+from tests.unit.desk import Desk, PoisonError, batch_of, outcomes, turns, until
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
@@ -250,11 +251,79 @@ async def test_each_of_those_that_share_has_a_deadline_of_its_own() -> None:
     early, late = batch.ask(2), batch.ask(2)
     for asked in (blocker, early):
         assert isinstance(asked, _Caller)
-        asked.since -= 0.5
+        asked.until -= 0.5
     assert [type(one) for one in await outcomes(blocker, early)] == [DeadlineExceeded] * 2
     assert not late.done()
     desk.release()
     assert await outcomes(late) == [-2]
+
+
+async def test_a_caller_whose_sojourn_ends_earlier_hears_of_it_earlier() -> None:
+    desk = Desk(held=True)
+    batch = batch_of(desk, parallel=1)
+    patient = batch.ask(1)
+    await desk.busy(1)
+    hurried = asked_within(0.001, batch, 2)
+    batch._sweep_later(asyncio.get_running_loop())  # the batch's own deadline is far away
+    await until(lambda: asyncio.get_running_loop().time() >= hurried.until)
+    batch._sweep(asyncio.get_running_loop())
+    assert isinstance(hurried.exception(), DeadlineExceeded)
+    assert not patient.done()
+    desk.release()
+    assert await outcomes(patient) == [-1]
+    await batch.drain()
+    assert desk.runs == [[1]]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_run() -> None:
+    desk = Desk()
+    batch = batch_of(desk)
+    late, in_time = asked_within(-1, batch, 1), batch.ask(2)
+    assert [type(one) for one in await outcomes(late, in_time)] == [DeadlineExceeded, int]
+    alone = asked_within(-1, batch, 3)
+    assert [type(one) for one in await outcomes(alone)] == [DeadlineExceeded]
+    assert desk.runs == [[2]]
+    assert (batch.measures.expired, batch.measures.failed) == (2, 0)
+    await batch.drain()
+
+
+async def test_a_run_has_the_latest_deadline_of_its_callers() -> None:
+    deadlines: list[float] = []
+
+    async def run(asks: Sequence[int]) -> Sequence[int]:
+        stay = current()
+        assert stay is not None
+        deadlines.append(stay.deadline)
+        return asks
+
+    batch = Batch(run, name="test", lanes=Lanes(1))
+    asked = [asked_within(seconds, batch, seconds) for seconds in (3, 5, 4)]
+    await outcomes(*asked)
+    assert deadlines == [max(one.until for one in asked)] == [asked[1].until]
+
+
+async def test_the_time_in_the_queue_is_accounted_to_whoever_asked() -> None:
+    desk = Desk(held=True)
+    batch = batch_of(desk, parallel=1)
+    first = asked_within(5, batch, 1)
+    await desk.busy(1)
+    second = asked_within(5, batch, 2)
+    second.since -= 2
+    desk.release()
+    await outcomes(first, second)
+    assert first.sojourn is not None
+    assert second.sojourn is not None
+    assert 0 <= first.sojourn.queued < 1
+    assert 2 <= second.sojourn.queued < 3
+
+
+def asked_within(seconds: float, batch: Batch[int, int], ask: int) -> _Caller[int]:
+    """Ask in the name of somebody who waits no longer."""
+    enter(Sojourn(asyncio.get_running_loop().time() + seconds))
+    asked = batch.ask(ask)
+    enter(None)
+    assert isinstance(asked, _Caller)
+    return asked
 
 
 async def test_draining_ends_when_the_last_caller_leaves() -> None:

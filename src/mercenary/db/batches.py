@@ -23,6 +23,7 @@ from mercenary.batching import Batch, Lanes
 from mercenary.db.engine import Database, current
 from mercenary.db.faults import as_problem, conflict_of, lost_connection
 from mercenary.db.idempotency import Claim, ConflictingKeysError, current_claim, once
+from mercenary.db.time_left import changing_in_time, reading_in_time
 from mercenary.errors import ProblemError
 
 Ask = TypeVar("Ask")
@@ -46,7 +47,7 @@ class BatchedQuery(ABC, Generic[Ask, Answer]):
 
         Raises:
             Overloaded: too many wait already.
-            DeadlineExceeded: no outcome within the request's deadline.
+            DeadlineExceeded: no outcome within the time left; a write that has begun may commit.
             Unavailable: the database is away.
         """
         return current().batch(self).ask(ask)
@@ -104,7 +105,10 @@ class ReadBatch(BatchedQuery[Key, Found | None]):
         return [found.get(key) for key in asks]
 
     async def _read(self, database: Database, keys: Sequence[Key]) -> Mapping[Key, Found]:
-        async with database.reading() as connection:
+        async with (
+            database.reading() as connection,
+            reading_in_time(connection, database.settings.statement_timeout),
+        ):
             return await self._select(connection, keys)
 
 
@@ -155,7 +159,8 @@ class WriteBatch(BatchedQuery[tuple[Ask, Claim | None], Answer]):
         try:
             async with database.connecting() as connection, connection.begin() as transaction:
                 crash_points.reach("before-change")
-                outcomes = await once(connection, asks, self._change)
+                async with changing_in_time(connection, database.settings.statement_timeout):
+                    outcomes = await once(connection, asks, self._change)
                 crash_points.reach("before-commit")
                 committing = True
                 await transaction.commit()

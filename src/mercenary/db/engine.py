@@ -82,7 +82,8 @@ def _engine(settings: Settings, uri: str) -> AsyncEngine:
         asyncpg_url(uri),
         pool_size=options.pool_size,
         max_overflow=options.max_overflow,
-        pool_timeout=options.pool_timeout,
+        # Nobody waits longer for an answer, so no batch shall for a connection.
+        pool_timeout=min(options.pool_timeout, settings.request_deadline),
         pool_recycle=options.pool_recycle,
         # An error's text goes to the log, and a parameter may be a hash or an address.
         hide_parameters=True,
