@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 import httpx
 import msgspec
 import pytest
+import structlog.testing
 from msgspec import Meta
 from starlette.types import Message, Receive, Scope, Send
 
@@ -20,6 +21,7 @@ from mercenary.http.openapi.answers import HEADERS
 from mercenary.http.router import Router
 
 MAX_BODY = 100
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -207,6 +209,28 @@ async def test_the_callers_request_id_is_kept(notes: httpx.AsyncClient) -> None:
 async def test_an_ill_formed_request_id_is_replaced(notes: httpx.AsyncClient, given: str) -> None:
     answer = await notes.get("/notes", headers={"X-Request-Id": given})
     assert answer.headers["x-request-id"] != given
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (f"00-{TRACE}-b7ad6b7169203331-01", TRACE),
+        (f"cc-{TRACE}-b7ad6b7169203331-01-what-may-come", TRACE),
+        (f"ff-{TRACE}-b7ad6b7169203331-01", None),
+        (f"00-{TRACE.upper()}-b7ad6b7169203331-01", None),
+        (f"00-{'0' * 32}-b7ad6b7169203331-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE}", None),
+    ],
+)
+async def test_what_went_wrong_is_logged_with_the_callers_trace(
+    notes: httpx.AsyncClient, given: str, found: str | None
+) -> None:
+    with structlog.testing.capture_logs() as logged:
+        answer = await notes.get("/broken", headers={"traceparent": given})
+    assert [(one["trace_id"], one["request_id"]) for one in logged] == [
+        (found, answer.headers["x-request-id"])
+    ]
 
 
 async def test_what_is_unforeseen_tells_nothing(notes: httpx.AsyncClient) -> None:

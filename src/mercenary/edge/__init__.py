@@ -3,7 +3,8 @@
 Pure ASGI, each layer a class that is given the next; nothing here knows a feature or opens a
 transaction. `app.py` puts them in order. What they tell each other stands in the scope:
 
-- `request_id`, by RequestId, and `answer_headers`, the list of headers that every answer gets;
+- `request_id` and `trace_id`, by RequestId, and `answer_headers`, the list of headers that every
+  answer gets;
 - `client_address`, the caller's as text, by ClientAddress, which also corrects `scheme`;
 - `accepted`, the content codings that the caller takes, by Coding;
 - `invocation` (the endpoint, or None) and `path_values`, by Routing;

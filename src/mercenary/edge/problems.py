@@ -28,15 +28,18 @@ class Problems:
                 cause = error.__cause__
                 log.warning(
                     "request failed",
-                    request_id=scope["request_id"],
-                    path=scope["path"],
+                    **_named(scope),
                     problem=error.slug,
                     cause=repr(cause) if cause else None,
                 )
             await _answer(scope, send, error)
         except Exception:
-            log.exception("unforeseen error", request_id=scope["request_id"], path=scope["path"])
+            log.exception("unforeseen error", **_named(scope))
             await _answer(scope, send, ProblemError())
+
+
+def _named(scope: Scope) -> dict[str, str | None]:
+    return {name: scope[name] for name in ("request_id", "trace_id", "path")}
 
 
 async def _answer(scope: Scope, send: Send, error: ProblemError) -> None:
