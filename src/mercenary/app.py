@@ -9,11 +9,13 @@ from mercenary import settings
 from mercenary.auth import endpoints as auth
 from mercenary.auth.service import authenticator
 from mercenary.db import engine
+from mercenary.edge.body import Body
 from mercenary.edge.client_address import ClientAddress
 from mercenary.edge.coding import Coding
 from mercenary.edge.cross_origin import CrossOrigin
 from mercenary.edge.deadline import Deadline
 from mercenary.edge.dispatch import Dispatch
+from mercenary.edge.door import Door
 from mercenary.edge.identity import Identity
 from mercenary.edge.problems import Problems
 from mercenary.edge.request_id import RequestId
@@ -42,16 +44,21 @@ class Application:
     def __init__(self, options: settings.Settings, database_uri: str) -> None:
         self.settings = options
         self.database_uri = database_uri
-        self.router = Router(
-            ENDPOINTS, max_body=options.max_body_bytes, max_depth=options.max_json_depth
-        )
+        self.router = Router(ENDPOINTS, options.max_json_depth)
         reference_service.describe(self.router.endpoints)
         app: ASGIApp = Dispatch()
         app = Identity(app, authenticator().identify)
         app = Deadline(app, options.request_deadline)
+        app = Body(
+            app,
+            limit=options.max_body_bytes,
+            seconds=options.body_seconds,
+            room=options.arriving_bodies_bytes,
+        )
         app = Routing(app, self.router)
         app = Coding(app)
         app = CrossOrigin(app, self.router, options.cors_origins)
+        app = Door(app)
         app = Problems(app)
         app = SecurityHeaders(app)
         app = ClientAddress(app, options.trusted_proxies)

@@ -105,6 +105,17 @@ class NotAcceptable(ProblemError):
     title = "No acceptable form of this answer"
 
 
+class RequestTimeout(ProblemError):
+    """The body didn't arrive in time. The connection is closed."""
+
+    status = 408
+    slug = "request-timeout"
+    title = "The request took too long to arrive"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Connection": "close"})
+
+
 class Conflict(ProblemError):
     """The request is fine, the state of the resource isn't."""
 
@@ -139,6 +150,14 @@ class PayloadTooLarge(ProblemError):
     title = "The request body is too large"
 
 
+class UriTooLong(ProblemError):
+    """Path and query are over the limit."""
+
+    status = 414
+    slug = "uri-too-long"
+    title = "The request target is too long"
+
+
 class UnsupportedMediaType(ProblemError):
     """The body isn't JSON."""
 
@@ -171,6 +190,14 @@ class IdempotencyKeyReused(Invalid):
 
     def __init__(self) -> None:
         super().__init__([Fault("Idempotency-Key", "Use a new key for each new request")])
+
+
+class HeaderTooLarge(ProblemError):
+    """The header block is over the limit, in bytes or in lines."""
+
+    status = 431
+    slug = "header-too-large"
+    title = "The request's header is too large"
 
 
 class Overloaded(ProblemError):
@@ -208,13 +235,16 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     NotFound,
     MethodNotAllowed,
     NotAcceptable,
+    RequestTimeout,
     Conflict,
     IdempotencyKeyInUse,
     PreconditionFailed,
     PayloadTooLarge,
+    UriTooLong,
     UnsupportedMediaType,
     Invalid,
     IdempotencyKeyReused,
+    HeaderTooLarge,
     Overloaded,
     Unavailable,
     DeadlineExceeded,

@@ -135,6 +135,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[Text, ...] = ()
 
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576
+    # How long a body may take to arrive, and how much a worker keeps of those that have in part.
+    body_seconds: Seconds = 10.0
+    arriving_bodies_bytes: Annotated[int, Meta(ge=1_048_576, le=68_719_476_736)] = 67_108_864
     max_json_depth: Annotated[int, Meta(ge=1, le=512)] = 32
 
     # For tests alone, see `crash_points`.

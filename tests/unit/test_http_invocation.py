@@ -10,6 +10,7 @@ import structlog.testing
 from msgspec import Meta
 from starlette.types import Message, Receive, Scope, Send
 
+from mercenary.edge.body import Body
 from mercenary.edge.dispatch import Dispatch
 from mercenary.edge.problems import Problems
 from mercenary.edge.request_id import RequestId
@@ -93,11 +94,13 @@ class As:
         await self.app(scope, receive, send)
 
 
-EDGE = RequestId(  # in the order of app.py
-    SecurityHeaders(
-        Problems(Routing(As(Dispatch()), Router(ENDPOINTS, max_body=MAX_BODY, max_depth=8)))
-    )
-)
+def edge(router: Router) -> RequestId:
+    """In the order of app.py."""
+    body = Body(As(Dispatch()), limit=MAX_BODY, seconds=60, room=MAX_BODY)
+    return RequestId(SecurityHeaders(Problems(Routing(body, router))))
+
+
+EDGE = edge(Router(ENDPOINTS, 8))
 
 
 @pytest.fixture
@@ -362,12 +365,12 @@ async def test_a_trailing_slash_is_another_path(notes: httpx.AsyncClient) -> Non
 
 REFUSALS: list[tuple[dict[str, Any], int]] = [
     # Each line mends what the line before was refused for.
+    ({"url": "/notes/0?x=1", "content": b"x" * 200}, 413),
     ({"url": "/notes/0?x=1"}, 401),
     ({"url": "/notes/0?x=1", "headers": {"X-Role": "client"}}, 403),
     ({"url": "/notes/0?x=1", "headers": {"X-Role": "admin"}}, 404),
     ({"url": "/notes/1?x=1", "headers": {"X-Role": "admin"}}, 422),
     ({"url": "/notes/1", "headers": {"X-Role": "admin"}}, 415),
-    ({"url": "/notes/1", "headers": JSON | {"X-Role": "admin"}, "content": b"x" * 200}, 413),
     ({"url": "/notes/1", "headers": JSON | {"X-Role": "admin"}}, 400),
     ({"url": "/notes/1", "headers": JSON | {"X-Role": "admin"}, "content": b"{}"}, 422),
 ]

@@ -32,7 +32,7 @@ PATHS: list[tuple[Method, str]] = [
     ("DELETE", "/users/{id}/skills"),
     ("GET", "/health"),
 ]
-ROUTER = Router([declared(*each) for each in PATHS], max_body=10, max_depth=3)
+ROUTER = Router([declared(*each) for each in PATHS], 3)
 
 
 def route(method: str, path: str) -> tuple[str, list[str]]:
@@ -91,7 +91,7 @@ def test_a_path_tells_its_methods_without_being_asked_for_one() -> None:
 
 def test_two_declarations_of_one_route_dont_start() -> None:
     with pytest.raises(ValueError, match="GET /users is declared twice"):
-        Router([declared("GET", "/users"), declared("GET", "/users")], max_body=1, max_depth=1)
+        Router([declared("GET", "/users"), declared("GET", "/users")], 1)
 
 
 def test_a_handler_that_doesnt_fit_its_path_doesnt_start() -> None:
@@ -99,7 +99,7 @@ def test_a_handler_that_doesnt_fit_its_path_doesnt_start() -> None:
 
     declaration = endpoint("GET", "/users/{id}", access=anyone)(handler)
     with pytest.raises(TypeError, match="the parameters don't fit /api/v1/users"):
-        Router([declaration], max_body=1, max_depth=1)
+        Router([declaration], 1)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,6 +8,7 @@ transaction. `app.py` puts them in order. What they tell each other stands in th
 - `client_address`, the caller's as text, by ClientAddress, which also corrects `scheme`;
 - `accepted`, the content codings that the caller takes, by Coding;
 - `invocation` (the endpoint, or None) and `path_values`, by Routing;
+- `body`, the whole of it where the endpoint takes one, by Body;
 - `caller`, by Identity;
 - `answered`, by `http.responses.respond`, which sends every answer.
 """

@@ -8,7 +8,8 @@ class Dispatch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or raise the problem that says why there is nothing to call."""
+        del receive  # `Body` has read what there was
         invocation, values = scope["invocation"], scope["path_values"]
         if invocation is None:
             raise values
-        await invocation(scope, receive, send, values)
+        await invocation(scope, send, values)

@@ -18,6 +18,10 @@ Parameters = TypeVar("Parameters", bound=msgspec.Struct)
 _ESCAPED_NUL = b"\\u0000"
 _MAX_PARAMETERS = 64
 _ID_DIGITS = 19
+# Only brackets outside of strings make lists and objects, but no text that is taken has so many.
+# 340,000 empty lists, which fit into 1 MiB, kept the loop for 0.4 s, so many for 0.02 s.
+_MAX_BRACKETS = 50_000
+_CONTAINERS = (dict, list)
 
 
 class BodyDecoder(Generic[T]):
@@ -55,6 +59,10 @@ class BodyDecoder(Generic[T]):
     def _generic(self, body: bytes) -> Any:
         if not body.strip():
             raise BadRequest("The body is empty; send JSON.")
+        if body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
+            raise BadRequest(
+                f"The body nests deeper than {self._max_depth} levels, or holds too many lists."
+            )
         try:
             value = msgspec.json.decode(body)
         except RecursionError:
@@ -163,9 +171,9 @@ def _deeper_than(value: Any, limit: int) -> bool:
         level = [
             inner
             for outer in level
-            if isinstance(outer, dict | list)
+            if isinstance(outer, _CONTAINERS)
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
         if not level:
             return False
-    return any(isinstance(value, dict | list) for value in level)
+    return any(isinstance(value, _CONTAINERS) for value in level)

@@ -1,8 +1,9 @@
 """One endpoint, ready to be called: its declaration compiled into decoders and an encoder.
 
 The order in which a request is judged: who calls (401, 403), the form of the answer (406), the
-path's ids (404), the parameters (422), the body's type, size and content (415, 413, 400, 422), the
-idempotency key (422, 409). What the caller holds already is answered by 304 in the end.
+path's ids (404), the parameters (422), the body's type and content (415, 400, 422), the idempotency
+key (422, 409). What the caller holds already is answered by 304 in the end. A body's size and pace
+were judged by the edge's `Body`, which waited for it.
 """
 
 import inspect
@@ -10,14 +11,11 @@ from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
 from mercenary.db.idempotency import ReplayedError
 from mercenary.errors import (
-    BadRequest,
     NotAcceptable,
-    PayloadTooLarge,
-    ProblemError,
     UnsupportedMediaType,
 )
 from mercenary.http.access import Caller
@@ -84,10 +82,9 @@ class Signature:
 class Invocation:
     """Calls one endpoint and sends what it answers."""
 
-    def __init__(self, endpoint: Endpoint, *, max_body: int, max_depth: int) -> None:
+    def __init__(self, endpoint: Endpoint, max_depth: int) -> None:
         self.endpoint = endpoint
         self.signature = Signature(endpoint)
-        self._max_body = max_body
         body = self.signature.body
         self._body = BodyDecoder(body, max_depth) if body is not None else None
         self._query = QueryDecoder(self.signature.query)
@@ -100,7 +97,12 @@ class Invocation:
             self._encode_content if self.signature.answer is Content else self._encode_json
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, values: list[str]) -> None:
+    @property
+    def takes_body(self) -> bool:
+        """Whether `scope["body"]` must be there."""
+        return self._body is not None
+
+    async def __call__(self, scope: Scope, send: Send, values: list[str]) -> None:
         """Answer one request; `values` are the raw ones of the path's parameters."""
         caller: Caller = scope["caller"]
         self.endpoint.access.check(caller)
@@ -120,7 +122,7 @@ class Invocation:
         body = b""
         if self._body is not None:
             _check_content_type(headers)
-            body = await _read(headers, receive, self._max_body)
+            body = scope["body"]
             given["body"] = self._body.decode(body)
         key = key_of(headers) if self.endpoint.idempotent else None
         if key is None:
@@ -198,7 +200,9 @@ def _check_content_type(headers: list[tuple[bytes, bytes]]) -> None:
         if name == b"content-type":
             given = value
         elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise UnsupportedMediaType("Compressed request bodies aren't taken.")
+            raise UnsupportedMediaType(
+                "Compressed request bodies aren't taken.", headers={"Accept-Encoding": "identity"}
+            )
     if given == b"application/json":
         return
     media_type, _, parameters = given.decode("latin-1").lower().partition(";")
@@ -208,29 +212,3 @@ def _check_content_type(headers: list[tuple[bytes, bytes]]) -> None:
         raise UnsupportedMediaType("Send the body with Content-Type: application/json.")
     if parameters.partition("charset=")[2].strip(' "') not in ("", "utf-8", "utf8"):
         raise UnsupportedMediaType("The body's charset must be UTF-8.")
-
-
-async def _read(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise _too_large(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
-    chunks, size = [body], len(body)
-    while message.get("more_body", False):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("The connection closed before the body was complete.")
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise _too_large(limit)
-    return b"".join(chunks)
-
-
-def _too_large(limit: int) -> ProblemError:
-    return PayloadTooLarge(f"A body may have {limit} bytes.")

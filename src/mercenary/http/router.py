@@ -18,11 +18,11 @@ _ANY = ""  # stands for a path parameter; no segment of a template is empty
 class Router:
     """All endpoints of the application, ready to be called."""
 
-    def __init__(self, endpoints: Iterable[Endpoint], *, max_body: int, max_depth: int) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], max_depth: int) -> None:
         self.endpoints = tuple(endpoints)
         self._tree: dict[str, Any] = {}
         for endpoint in self.endpoints:
-            self._add(Invocation(endpoint, max_body=max_body, max_depth=max_depth))
+            self._add(Invocation(endpoint, max_depth))
 
     def resolve(self, method: str, path: str) -> tuple[Invocation, list[str]]:
         """The endpoint of a request and the raw values of its path's parameters.

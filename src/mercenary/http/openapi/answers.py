@@ -9,6 +9,7 @@ from mercenary.errors import (
     BadRequest,
     DeadlineExceeded,
     Forbidden,
+    HeaderTooLarge,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     Invalid,
@@ -20,9 +21,11 @@ from mercenary.errors import (
     PayloadTooLarge,
     PreconditionFailed,
     ProblemError,
+    RequestTimeout,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
+    UriTooLong,
 )
 from mercenary.http.endpoint import BASE_PATH, Created, Endpoint, Page, Sends
 from mercenary.http.invocation import Signature
@@ -51,6 +54,7 @@ _OF_PROBLEMS = {
     Unauthorized: "WWW-Authenticate",
     MethodNotAllowed: "Allow",
     PreconditionFailed: "ETag",
+    UnsupportedMediaType: "Accept-Encoding",
     Overloaded: "Retry-After",
 }
 
@@ -122,6 +126,11 @@ HEADERS = {
     ),
     "WWW-Authenticate": _header("How to say who calls (RFC 6750).", "Bearer"),
     "Allow": _header("The methods that this path has.", "GET, HEAD, OPTIONS"),
+    "Accept-Encoding": _header(
+        "How a request's body may be encoded, where it was (RFC 9110, section 15.5.16).",
+        "identity",
+        required=False,
+    ),
     "Retry-After": _header("Seconds to wait before trying again.", 1),
 }
 
@@ -204,13 +213,15 @@ class Answers:
 def problems_of(endpoint: Endpoint, signature: Signature) -> set[type[ProblemError]]:
     """What may go wrong: what is declared, and what its access, parameters and body imply."""
     # Whatever is asked: a wrong token, an unknown parameter, another method, no form or coding
-    # that the caller takes, a fault of our own.
+    # that the caller takes, a head that is too large, a fault of our own.
     problems = {
         BadRequest,
         Unauthorized,
         MethodNotAllowed,
         NotAcceptable,
+        UriTooLong,
         Invalid,
+        HeaderTooLarge,
         ProblemError,
     }
     problems.update(endpoint.problems)
@@ -219,7 +230,7 @@ def problems_of(endpoint: Endpoint, signature: Signature) -> set[type[ProblemErr
     if signature.path:
         problems.add(NotFound)
     if signature.body is not None:
-        problems |= {PayloadTooLarge, UnsupportedMediaType}
+        problems |= {RequestTimeout, PayloadTooLarge, UnsupportedMediaType}
     if endpoint.idempotent:
         problems |= {IdempotencyKeyInUse, IdempotencyKeyReused}
     if signature.takes_if_match:
