@@ -134,6 +134,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Whose pages may call from a browser; in the environment with commas between them.
     cors_origins: tuple[Text, ...] = ()
 
+    # Cleaning up: how often, rows a transaction, seconds between two transactions.
+    clean_every: Seconds = 300.0
+    clean_rows: Count = 1000
+    clean_pause: Seconds = 0.05
+    # A deactivated account is erased after so long.
+    erase_after: WholeSeconds = 2_592_000
+
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576
     # How long a body may take to arrive, and how much a worker keeps of those that have in part.
     body_seconds: Seconds = 10.0

@@ -12,9 +12,13 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    delete,
+    exists,
     func,
     insert,
+    not_,
     select,
+    true,
     tuple_,
     update,
 )
@@ -280,3 +284,79 @@ _DISABLE = (
 async def disable_credentials(tx: AsyncConnection, user_ids: Sequence[UserId], stored: str) -> None:
     """Put a hash that no password has in the place of these users' own."""
     await tx.execute(_DISABLE, {"user_ids": user_ids, "hash": stored})
+
+
+_OVER = func.coalesce(sessions.c.ended_at, sessions.c.expires_at)
+_DEAD = (
+    select(sessions.c.user_id, sessions.c.id)
+    .where(func.now() > _OVER)
+    .order_by(_OVER)
+    .limit(bindparam("rows", type_=Integer()))
+    .with_for_update(skip_locked=True)
+)
+
+
+async def lock_dead_sessions(tx: AsyncConnection, rows: int) -> list[SessionKey]:
+    """Up to `rows` sessions that have ended or expired, longest over first.
+
+    Those that somebody holds are passed over: a refresh may be prolonging them.
+    """
+    return [(row.user_id, row.id) for row in await tx.execute(_DEAD, {"rows": rows})]
+
+
+_OVER_SESSIONS = rows_of("over", user_id=BigInteger(), session_id=BigInteger())
+# LATERAL with a limit, so that each session's tokens are looked up, however many tokens there are.
+_TOKENS_OF_EACH = (
+    select(refresh_tokens.c.user_id, refresh_tokens.c.token_hash)
+    .where(
+        refresh_tokens.c.user_id == _OVER_SESSIONS.c.user_id,
+        refresh_tokens.c.session_id == _OVER_SESSIONS.c.session_id,
+    )
+    .limit(bindparam("rows", type_=Integer()))
+    .with_for_update(skip_locked=True)
+    .lateral("of_each")
+)
+# A CTE, because a subquery with a limit may be run once for each row that it is compared with.
+_DOOMED_TOKENS = (
+    select(_TOKENS_OF_EACH.c.user_id, _TOKENS_OF_EACH.c.token_hash)
+    .select_from(_OVER_SESSIONS.join(_TOKENS_OF_EACH, true()))
+    .limit(bindparam("rows", type_=Integer()))
+    .cte("doomed")
+)
+_DELETE_TOKENS = delete(refresh_tokens).where(
+    refresh_tokens.c.user_id == _DOOMED_TOKENS.c.user_id,
+    refresh_tokens.c.token_hash == _DOOMED_TOKENS.c.token_hash,
+)
+_DELETE_SESSIONS = delete(sessions).where(
+    sessions.c.user_id == _OVER_SESSIONS.c.user_id,
+    sessions.c.id == _OVER_SESSIONS.c.session_id,
+    not_(
+        exists().where(
+            refresh_tokens.c.user_id == sessions.c.user_id,
+            refresh_tokens.c.session_id == sessions.c.id,
+        )
+    ),
+)
+
+
+async def delete_sessions(tx: AsyncConnection, held: Sequence[SessionKey], rows: int) -> int:
+    """Delete up to `rows` tokens of sessions that this transaction holds, and the bare sessions.
+
+    A session goes when its last token has gone. Returns the number of rows that went.
+    """
+    of_these = columns_of("over", _OVER_SESSIONS.c.keys(), held)
+    tokens = await tx.execute(_DELETE_TOKENS, of_these | {"rows": rows})
+    gone = await tx.execute(_DELETE_SESSIONS, of_these)
+    return tokens.rowcount + gone.rowcount
+
+
+_ERASE = [
+    delete(table).where(table.c.user_id == func.any(array_of("user_ids", BigInteger())))
+    for table in (refresh_tokens, sessions, credentials)
+]
+
+
+async def erase_accounts(tx: AsyncConnection, user_ids: Sequence[UserId]) -> None:
+    """Delete these users' tokens, sessions and credentials; their addresses are free again."""
+    for statement in _ERASE:
+        await tx.execute(statement, {"user_ids": user_ids})

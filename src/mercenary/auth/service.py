@@ -113,7 +113,8 @@ class Authenticator:
             Conflict: it was changed by somebody else at the same moment.
         """
         account = await users.find_account(caller.user_id)
-        credential = await find_credential(account.email.lower()) if account else None
+        email = account.email if account else None
+        credential = await find_credential(email.lower()) if email else None
         stored = credential.password_hash if credential else None
         if not await self.passwords.verify(change.current, stored or None) or credential is None:
             raise Invalid.at("/current", "This isn't the password in force")
@@ -227,6 +228,20 @@ async def close_accounts(
     await queries.disable_credentials(tx, left, _DISABLED)
     await queries.end_other_sessions(tx, [(user_id, SessionId(0)) for user_id in left])
     return outcomes
+
+
+async def remove_dead_sessions(tx: AsyncConnection, rows: int) -> int:
+    """Remove sessions that are over, with their refresh tokens; how many rows that were.
+
+    The tokens of a living session all stay, used ones too: whoever brings one ends the session.
+    """
+    held = await queries.lock_dead_sessions(tx, rows)
+    return await queries.delete_sessions(tx, held, rows) if held else 0
+
+
+async def erase_accounts(tx: AsyncConnection, user_ids: Sequence[UserId]) -> None:
+    """Forget how these users signed in, and from where."""
+    await queries.erase_accounts(tx, user_ids)
 
 
 @cache

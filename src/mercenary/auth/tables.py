@@ -14,6 +14,8 @@ from sqlalchemy import (
     Sequence,
     Table,
     Text,
+    func,
+    text,
 )
 
 from mercenary.db.metadata import CROSSING, by, index, metadata, moment
@@ -53,6 +55,11 @@ sessions = Table(
     moment("created_at"),
     moment("expires_at", default=False),
     moment("ended_at", nullable=True),
+    index(
+        "idx_sessions_over",
+        func.coalesce(text("ended_at"), text("expires_at")),
+        serves="the sessions that are over, to be removed",
+    ),
     info=by("user_id"),
     comment="signed-in devices; over when ended_at is set or expires_at has passed",
 )
@@ -68,6 +75,12 @@ refresh_tokens = Table(
     moment("used_at", nullable=True),
     ForeignKeyConstraint(
         ["user_id", "session_id"], ["sessions.user_id", "sessions.id"], ondelete="CASCADE"
+    ),
+    index(
+        "idx_refresh_tokens_session",
+        "user_id",
+        "session_id",
+        serves="the tokens of sessions that are over, to be removed with them",
     ),
     info=by("user_id"),
     comment="rotating tokens; one that is used a second time ends its session",

@@ -20,6 +20,8 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     and_,
+    bindparam,
+    delete,
     func,
     literal,
     select,
@@ -253,3 +255,22 @@ async def _store(tx: AsyncConnection, answers: Sequence[tuple[Claim, bytes]]) ->
     stored = await tx.execute(_STORE, columns_of("new", _NEW.c.keys(), rows))
     if len(stored.all()) != len(rows):
         raise ConflictingKeysError
+
+
+_EXPIRED = (
+    select(idempotency_keys.c.user_id, idempotency_keys.c.key_hash)
+    .where(idempotency_keys.c.created_at < func.now() - literal(LIFETIME))
+    .order_by(idempotency_keys.c.created_at)
+    .limit(bindparam("rows", type_=Integer()))
+    .with_for_update(skip_locked=True)
+    .cte("expired")
+)
+_DELETE_EXPIRED = delete(idempotency_keys).where(
+    idempotency_keys.c.user_id == _EXPIRED.c.user_id,
+    idempotency_keys.c.key_hash == _EXPIRED.c.key_hash,
+)
+
+
+async def remove_expired(tx: AsyncConnection, rows: int) -> int:
+    """Remove up to `rows` keys that aren't in force any more; how many those were."""
+    return (await tx.execute(_DELETE_EXPIRED, {"rows": rows})).rowcount

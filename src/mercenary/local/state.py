@@ -36,9 +36,12 @@ class Service(msgspec.Struct, kw_only=True):
         return self.mine or (self.mark is not None and alive(self.mark))
 
     def answers(self) -> bool:
-        """Ask it. A server that is gone or hangs doesn't answer within 2 seconds."""
-        if not self.runs:
-            return False
+        """Ask it. A server that is gone or hangs doesn't answer within 2 seconds.
+
+        What has no address can't be asked, and is taken to be well while it runs.
+        """
+        if not self.runs or not self.address:
+            return self.runs
         if self.name == "postgres":
             return postgres_answers(self.address)
         if self.name == "valkey":

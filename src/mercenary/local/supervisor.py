@@ -148,6 +148,7 @@ class Supervisor:
         self._command("migrate")
         self._seed()
         api.wait_ready()
+        self._spawn_cleaner()
         self.state.ready = True
         self._note()
 
@@ -198,6 +199,18 @@ class Supervisor:
         child.spawn()
         self._watch(child, self.url, child.start)
         return child
+
+    def _spawn_cleaner(self) -> None:
+        # Nobody waits for it, so it loads when the API has.
+        child = Child(
+            "cleaner",
+            mercenary_command("clean", "--every", f"{self.loaded.settings.clean_every:g}"),
+            self.folder.logs / "cleaner.log",
+            lambda: True,
+            environment=self.environment(),
+        )
+        child.spawn()
+        self._watch(child, "", child.start)
 
     def environment(self) -> Mapping[str, str]:
         """What children find in their environment: the caller's, and where our servers are."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Integer,
     Numeric,
     Text,
+    bindparam,
     delete,
     func,
     insert,
@@ -26,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
 from mercenary.db.engine import current
 from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.http.access import UserId
 from mercenary.http.wire import rfc3339
 from mercenary.projects.schemas import Project, ProjectId
 from mercenary.projects.tables import project_ids, project_skills, projects
@@ -171,6 +173,24 @@ async def delete_projects(tx: AsyncConnection, ids: Sequence[ProjectId]) -> None
     """Remove projects and their skills."""
     await tx.execute(_DELETE_SKILLS, {"ids": ids})
     await tx.execute(_DELETE, {"ids": ids})
+
+
+_UNFINISHED = (
+    select(projects.c.id)
+    .where(
+        projects.c.client_id == func.any(array_of("client_ids", BigInteger())),
+        projects.c.status.in_(("draft", "open")),
+    )
+    .limit(bindparam("rows", type_=Integer()))
+)
+
+
+async def select_unfinished(
+    tx: AsyncConnection, client_ids: Sequence[UserId], rows: int
+) -> list[ProjectId]:
+    """Up to `rows` drafts and open projects of these clients."""
+    found = await tx.execute(_UNFINISHED, {"client_ids": client_ids, "rows": rows})
+    return [ProjectId(id) for id in found.scalars()]
 
 
 def _needs_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:

@@ -188,6 +188,24 @@ async def lock_projects(
     return await queries.lock_projects(tx, ids)
 
 
+async def find_unfinished(
+    tx: AsyncConnection, client_ids: Sequence[UserId], rows: int
+) -> list[ProjectId]:
+    """Up to `rows` projects that these clients have neither seen to an end nor hired for."""
+    return await queries.select_unfinished(tx, client_ids, rows)
+
+
+async def abandon(tx: AsyncConnection, held: Mapping[ProjectId, Project]) -> None:
+    """End projects whose client is gone: nobody sees the drafts, nobody can answer the bids."""
+    after: dict[ProjectId, Project | None] = dict(held)
+    for id, project in held.items():
+        if project.status == "draft":
+            after[id] = None
+        elif project.status == "open":
+            after[id] = replace(move(project, "cancelled"), version=project.version + 1)
+    await store_projects(tx, held, after)
+
+
 post_project = write_batch(post_projects)
 change_project = write_batch(change_projects, order=lambda change: change.id)
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     Numeric,
     Text,
+    bindparam,
     func,
     or_,
     select,
@@ -24,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.engine import current
 from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.http.access import UserId
 from mercenary.http.wire import rfc3339
 from mercenary.projects.schemas import ProjectId
 from mercenary.proposals.schemas import Proposal, ProposalId
@@ -148,6 +150,25 @@ async def update_proposals(tx: AsyncConnection, changed: Sequence[Proposal]) -> 
     rows = [[getattr(proposal, name) for name in names] for proposal in changed]
     stored = await tx.execute(_UPDATE, columns_of("changed", names, rows))
     return rfc3339(stored.scalars().all()[0])
+
+
+_LETTERS = (
+    select(proposals.c.id, proposals.c.project_id)
+    .where(
+        proposals.c.freelancer_id == func.any(array_of("freelancer_ids", BigInteger())),
+        proposals.c.status != "accepted",
+        proposals.c.cover_letter != "",
+    )
+    .limit(bindparam("rows", type_=Integer()))
+)
+
+
+async def select_letters(
+    tx: AsyncConnection, freelancer_ids: Sequence[UserId], rows: int
+) -> dict[ProposalId, ProjectId]:
+    """Up to `rows` proposals of these freelancers that have a letter and weren't accepted."""
+    found = await tx.execute(_LETTERS, {"freelancer_ids": freelancer_ids, "rows": rows})
+    return {row.id: row.project_id for row in found}
 
 
 _created = SortKey(lambda _: proposals.c.created_at, DateTime(timezone=True), datetime)

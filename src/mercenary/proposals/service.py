@@ -187,6 +187,33 @@ async def decide_proposals(
     return await _stored(tx, before, held, outcomes)
 
 
+async def find_letters(
+    tx: AsyncConnection, freelancer_ids: Sequence[UserId], rows: int
+) -> dict[ProposalId, ProjectId]:
+    """Up to `rows` proposals of these freelancers whose letters nobody has agreed to."""
+    return await queries.select_letters(tx, freelancer_ids, rows)
+
+
+async def retract(tx: AsyncConnection, ids: Sequence[ProposalId]) -> None:
+    """Empty proposals of their letters and withdraw the pending ones: their freelancer is gone.
+
+    The transaction holds their projects. One that was accepted meanwhile stays as it is.
+    """
+    held = await queries.select_proposals(tx, ids) if ids else {}
+    emptied = [
+        replace(
+            proposal,
+            cover_letter="",
+            status="withdrawn" if proposal.status == "pending" else proposal.status,
+            version=proposal.version + 1,
+        )
+        for proposal in held.values()
+        if proposal.status != "accepted"
+    ]
+    if emptied:
+        await queries.update_proposals(tx, emptied)
+
+
 add_proposal = write_batch(add_proposals, order=lambda ask: ask.project_id)
 change_proposal = write_batch(change_proposals, order=lambda ask: ask.project_id)
 decide_proposal = write_batch(decide_proposals, order=lambda ask: ask.project_id)

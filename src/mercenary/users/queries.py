@@ -14,6 +14,7 @@ from sqlalchemy import (
     Numeric,
     SmallInteger,
     Text,
+    bindparam,
     cast,
     delete,
     false,
@@ -195,6 +196,46 @@ _PROMOTE = (
 async def promote_users(tx: AsyncConnection, ids: Collection[UserId]) -> None:
     """Make admins of active users who aren't yet."""
     await tx.execute(_PROMOTE, {"ids": list(ids)})
+
+
+_ERASABLE = (
+    select(users.c.id)
+    .where(
+        users.c.deactivated_at
+        < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("seconds", type_=Integer())),
+        users.c.erased_at.is_(None),
+    )
+    .order_by(users.c.deactivated_at)
+    .limit(bindparam("rows", type_=Integer()))
+    .with_for_update(skip_locked=True)
+)
+_ERASE = (
+    update(users)
+    .values(
+        email=null(),
+        name="Erased user",
+        headline="",
+        bio="",
+        hourly_rate=null(),
+        country=null(),
+        erased_at=func.now(),
+        updated_at=func.now(),
+        version=users.c.version + 1,
+    )
+    .where(_AMONG)
+)
+
+
+async def lock_erasable(tx: AsyncConnection, seconds: int, rows: int) -> list[UserId]:
+    """Up to `rows` users who were deactivated over `seconds` ago and aren't erased yet."""
+    found = await tx.execute(_ERASABLE, {"seconds": seconds, "rows": rows})
+    return [UserId(id) for id in found.scalars()]
+
+
+async def erase_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
+    """Empty users that this transaction holds of all that is personal."""
+    await tx.execute(_DELETE_SKILLS, {"ids": ids})
+    await tx.execute(_ERASE, {"ids": ids})
 
 
 def _has_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:

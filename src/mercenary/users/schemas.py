@@ -20,13 +20,18 @@ class SkillLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Annotated[int, Meta(ge=1, le=5, description="1 for a beginner to 5 for a master.")]
 
 
+MAX_SKILLS = 50
 SkillLevels = Annotated[
-    list[SkillLevel], Meta(max_length=50, description="All the skills; none is named twice.")
+    list[SkillLevel],
+    Meta(max_length=MAX_SKILLS, description="All the skills; none is named twice."),
 ]
 
 
 class User(msgspec.Struct, frozen=True):
-    """A person's profile. `email` and `is_active` are null unless an admin or the user asks."""
+    """A person's profile. `email` and `is_active` are null unless an admin or the user asks.
+
+    An erased account has no e-mail address any more.
+    """
 
     address: ClassVar[str] = "/users/{id}"
     example: ClassVar[dict[str, Any]] = {
@@ -68,7 +73,7 @@ class Account(msgspec.Struct, frozen=True):
     id: UserId
     role: Role
     is_active: bool
-    email: str
+    email: str | None
 
 
 class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

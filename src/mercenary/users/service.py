@@ -8,6 +8,7 @@ from msgspec import UNSET
 from msgspec.structs import asdict, replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mercenary import settings
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.errors import Fault, Invalid, NotFound, ProblemError
 from mercenary.http.access import Caller, Role, UserId
@@ -16,7 +17,7 @@ from mercenary.http.endpoint import Page
 from mercenary.http.lists import read_page
 from mercenary.skills import service as skills
 from mercenary.users import queries
-from mercenary.users.schemas import SkillLevel, User, UserPatch, UserQuery
+from mercenary.users.schemas import MAX_SKILLS, SkillLevel, User, UserPatch, UserQuery
 
 DEFAULT_CURRENCY = "USD"
 
@@ -118,6 +119,17 @@ async def deactivate_users(
 async def promote_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
     """Make admins of active users; no request can, `mercenary admin` does."""
     await queries.promote_users(tx, ids)
+
+
+async def lock_erasable(tx: AsyncConnection, rows: int) -> list[UserId]:
+    """Users whose time to be kept is over, so many that `rows` rows hold them and their skills."""
+    at_once = max(1, rows // MAX_SKILLS)
+    return await queries.lock_erasable(tx, settings.get().erase_after, at_once)
+
+
+async def erase_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
+    """Empty users that this transaction holds of all that is personal; what's left is their id."""
+    await queries.erase_users(tx, ids)
 
 
 async def change_users(tx: AsyncConnection, asks: Sequence[Change]) -> Sequence[User | Exception]:

@@ -34,9 +34,7 @@ users = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("is_active", Boolean, nullable=False, server_default=text("true")),
     Column("role", Text, nullable=False),
-    Column(
-        "email", Text, nullable=False, comment="as given; unique in credentials, regardless of case"
-    ),
+    Column("email", Text, comment="as given; unique in credentials, regardless of case"),
     Column("name", Text, nullable=False),
     Column("country", Text, comment="ISO 3166-1 alpha-2"),
     Column("currency", Text, nullable=False, server_default=text("'USD'"), comment="ISO 4217"),
@@ -53,11 +51,14 @@ users = Table(
             persisted=True,
         ),
     ),
+    moment("erased_at", nullable=True),
     one_of("role", "client", "freelancer", "admin"),
     CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
     CheckConstraint("country ~ '^[A-Z]{2}$'", name="country"),
     CheckConstraint("hourly_rate > 0", name="hourly_rate"),
     CheckConstraint("is_active = (deactivated_at IS NULL)", name="deactivated_at"),
+    CheckConstraint("(email IS NULL) = (erased_at IS NOT NULL)", name="email"),
+    CheckConstraint("erased_at >= deactivated_at", name="erased_at"),
     index("idx_users_email", func.lower(text("email")), serves="a user by e-mail address"),
     index(
         "idx_active_users",
@@ -75,6 +76,12 @@ users = Table(
     ),
     index("idx_users_role_created", "role", "created_at", "id", serves="GET /users?role="),
     index("idx_users_country_created", "country", "created_at", "id", serves="GET /users?country="),
+    index(
+        "idx_users_erasable",
+        "deactivated_at",
+        postgresql_where=text("deactivated_at IS NOT NULL AND erased_at IS NULL"),
+        serves="deactivated accounts, to be erased",
+    ),
     index("idx_users_search", "search", postgresql_using="gin", serves="GET /users?q="),
     info=by("id"),
     comment="people: clients, freelancers, admins",
