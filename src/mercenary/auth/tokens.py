@@ -2,8 +2,14 @@
 
 One algorithm (EdDSA), one key derived from the settings' secret, `typ` at+jwt (RFC 9068). That the
 session behind a token still lives is another question, which `service.identify` asks.
+
+A token has one spelling. All that we mint begin with the same header, so it is compared and never
+read: no algorithm, key or address that a stranger writes there (RFC 8725, section 3) reaches a
+parser. And base64 decoders ignore what doesn't belong, so that one signature could be written in
+any number of ways, each of which would be remembered as a token of its own.
 """
 
+import re
 import time
 from collections import OrderedDict
 from functools import lru_cache
@@ -15,12 +21,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mercenary.errors import Unauthorized
 from mercenary.http.access import Caller, Role, SessionId, UserId
+from mercenary.http.wire import Id
 from mercenary.keys import derive
 from mercenary.settings import Settings
 
 _ALGORITHM = "EdDSA"
 _TYPE = "at+jwt"
 _CLAIMS = ["exp", "iat", "sub", "aud", "iss", "role", "sid"]
+# 64 bytes in base64url: of the last letter's six bits two count, and the others are 0.
+_SIGNATURE = "[A-Za-z0-9_-]{85}[AQgw]"
 # Verifying takes 120 µs, finding a verified token 0.1 µs. Each entry holds about 1 KiB.
 _REMEMBERED = 20_000
 
@@ -28,7 +37,7 @@ _REMEMBERED = 20_000
 class _Claims(msgspec.Struct, frozen=True):
     sub: str
     role: Role
-    sid: int
+    sid: Id
     exp: int
 
 
@@ -51,7 +60,10 @@ def mint(
         "role": role,
         "sid": session_id,
     }
-    key = _private_key(settings.secret_key)
+    return _signed(claims, _private_key(settings.secret_key))
+
+
+def _signed(claims: dict[str, Any], key: Ed25519PrivateKey) -> str:
     return jwt.encode(claims, key, algorithm=_ALGORITHM, headers={"typ": _TYPE})
 
 
@@ -61,7 +73,10 @@ class Verifier:
     def __init__(self, settings: Settings) -> None:
         self._issuer = settings.token_issuer
         self._audience = settings.token_audience
-        self._key = _private_key(settings.secret_key).public_key()
+        private_key = _private_key(settings.secret_key)
+        self._key = private_key.public_key()
+        header = _signed({}, private_key).partition(".")[0]
+        self._form = re.compile(rf"{re.escape(header)}\.[A-Za-z0-9_-]+\.{_SIGNATURE}")
         self._known: OrderedDict[str, tuple[int, Caller]] = OrderedDict()
 
     def verify(self, token: str) -> Caller:
@@ -83,9 +98,9 @@ class Verifier:
         return caller
 
     def _verify(self, token: str) -> tuple[int, Caller]:
+        if not self._form.fullmatch(token):
+            raise _refusal("The access token isn't valid.")
         try:
-            if jwt.get_unverified_header(token).get("typ") != _TYPE:
-                raise _refusal("This isn't an access token.")
             decoded = jwt.decode(
                 token,
                 self._key,
@@ -95,10 +110,11 @@ class Verifier:
                 options={"require": _CLAIMS},
             )
             claims = msgspec.convert(decoded, _Claims)
-            return claims.exp, Caller(UserId(int(claims.sub)), claims.role, SessionId(claims.sid))
+            user_id = UserId(msgspec.convert(claims.sub, Id, strict=False))
+            return claims.exp, Caller(user_id, claims.role, SessionId(claims.sid))
         except jwt.ExpiredSignatureError:
             raise _refusal("The access token has expired.") from None
-        except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError):
+        except (jwt.InvalidTokenError, msgspec.ValidationError):
             raise _refusal("The access token isn't valid.") from None
 
 
