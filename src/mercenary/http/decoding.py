@@ -4,6 +4,7 @@ The common case is one call of a compiled decoder. Only a request that fails is 
 `faults`, to tell its sender everything at once.
 """
 
+from collections.abc import Iterator
 from typing import Any, Generic, NoReturn, TypeVar, get_origin
 from urllib.parse import parse_qsl
 
@@ -85,6 +86,7 @@ class QueryDecoder(Generic[Parameters]):
         self._repeatable = {
             field.encode_name for field in fields if get_origin(bare(field.type)) in (list, tuple)
         }
+        self._types = {field.encode_name: field.type for field in fields}
         self._defaults = msgspec.convert({}, type_)
 
     def decode(self, query: bytes) -> Parameters:
@@ -104,9 +106,16 @@ class QueryDecoder(Generic[Parameters]):
             raise Invalid(_as_parameters(faults)) from None
         if b"%00" in query:
             faults += faults_of(given, self.type, "", strict=False)
+        faults += self._nulls(given, value)
         if faults:
             raise Invalid(_as_parameters(faults))
         return value
+
+    def _nulls(self, given: dict[str, Any], value: Parameters) -> Iterator[Fault]:
+        """A fault for each parameter that spells null, which msgspec would read as left out."""
+        for name, text in given.items():
+            if getattr(value, name) is None:
+                yield from faults_of(text, bare(self._types[name]), f"/{name}", strict=False)
 
     def _given(self, query: bytes) -> tuple[dict[str, Any], list[Fault]]:
         """The parameters by name, and a fault for each that comes again and may not."""

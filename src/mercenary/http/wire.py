@@ -19,8 +19,10 @@ MAX_AMOUNT = Decimal("9999999999.99")
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _VISIBLE = r"\S"
-# As JSON writes numbers; Decimal itself also takes 1_000, blanks, NaN and every script's digits.
-_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+# Decimal itself also takes 1_000, blanks, exponents, NaN and every script's digits.
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+# What is left of a number of cents that went through binary fractions, such as 57 * 0.01.
+_ROUNDING = Decimal("1e-15")
 _NO_AMOUNT = "Expected an amount of money, as a number or a string"
 
 
@@ -34,6 +36,10 @@ class Amount(Decimal):
 
     schema: ClassVar[dict[str, Any]] = {
         "type": ["string", "number"],
+        "pattern": r"^(0*[1-9][0-9]{0,9}(\.[0-9]{1,2}0*)?|0+\.(0[1-9]|[1-9][0-9]?)0*)$",
+        "exclusiveMinimum": 0,
+        "maximum": float(MAX_AMOUNT),
+        "multipleOf": 0.01,
         "description": "An amount above 0 with at most two decimal places.",
         "examples": ["1500.00"],
     }
@@ -58,7 +64,7 @@ class Amount(Decimal):
         if amount > MAX_AMOUNT:
             raise ValueError(f"Expected an amount of at most {MAX_AMOUNT}")
         exact = amount.quantize(Decimal("0.01"))
-        if exact != amount:
+        if abs(exact - amount) > (amount * _ROUNDING if isinstance(value, float) else 0):
             raise ValueError("Expected at most two decimal places")
         return cls(exact)
 
@@ -88,7 +94,7 @@ class Email(str):
 
 
 class _Code(str):
-    """One of a fixed set of codes, read in upper case."""
+    """One of a fixed set of codes."""
 
     __slots__ = ()
     codes: ClassVar[frozenset[str]] = frozenset()
@@ -101,10 +107,9 @@ class _Code(str):
         Raises:
             ValueError: there is no such code.
         """
-        # ASCII first: some foreign letters become plain ones in upper case, such as the dotless i.
-        if not isinstance(value, str) or not value.isascii() or value.upper() not in cls.codes:
+        if not isinstance(value, str) or value not in cls.codes:
             raise ValueError(f"Expected {cls.kind}")
-        return cls(value.upper())
+        return cls(value)
 
 
 class Currency(_Code):
@@ -115,7 +120,7 @@ class Currency(_Code):
     kind = "an ISO 4217 currency code, such as USD"
     schema: ClassVar[dict[str, Any]] = {
         "type": "string",
-        "pattern": "^[A-Z]{3}$",
+        "enum": sorted(CURRENCIES),
         "description": "ISO 4217 code.",
         "examples": ["USD"],
     }
@@ -129,7 +134,7 @@ class Country(_Code):
     kind = "an ISO 3166-1 country code, such as DE"
     schema: ClassVar[dict[str, Any]] = {
         "type": "string",
-        "pattern": "^[A-Z]{2}$",
+        "enum": sorted(COUNTRIES),
         "description": "ISO 3166-1 alpha-2 code.",
         "examples": ["DE"],
     }

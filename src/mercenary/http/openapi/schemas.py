@@ -8,7 +8,7 @@ import msgspec
 
 from mercenary.http.endpoint import Page
 from mercenary.http.problems import Problem
-from mercenary.http.wire import MAX_ID, schema_hook
+from mercenary.http.wire import MAX_ID, Amount, schema_hook
 
 Schema = dict[str, Any]
 
@@ -21,6 +21,8 @@ _MONEY: Schema = {
     "pattern": r"^\d+\.\d{2}$",
     "examples": ["1500.00"],
 }
+_AMOUNT = Amount.schema
+_OF_NUMBERS = ("exclusiveMinimum", "maximum", "multipleOf")
 _NULL = {"type": "null"}
 _PAGE = re.compile(r"\bPage_(\w+)_$")
 _CURSOR_EXAMPLE = "2p1Ff3bD5mQxk0cP0wEoq1siMjAyNi0xMS0yM1QxMDowMDowMC4wMDAwMDBaIiwxN10"
@@ -63,7 +65,11 @@ def parameters_of(query: type[msgspec.Struct]) -> Iterator[tuple[str, Schema]]:
         [query], schema_hook=schema_hook, ref_template=REF
     )
     for name, schema in components[query.__name__]["properties"].items():
-        yield name, never_null(_polished(schema, name))
+        described = never_null(_polished(schema, name))
+        if described.get("type") == _AMOUNT["type"]:  # whatever it is, a parameter is a text
+            described = {key: described[key] for key in described if key not in _OF_NUMBERS}
+            described["type"] = "string"
+        yield name, described
 
 
 def example_of(type_: Any) -> Any:
