@@ -6,10 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-# Before anything reads the settings: hashes as cheap as Argon2 allows, since tests sign up often.
+# Before anything reads the settings: hashes as cheap as Argon2 allows and limits that nobody meets,
+# since tests sign up often, all from one address.
 os.environ |= {
     "MERCENARY_ARGON2_MEMORY_KIB": "8",
     "MERCENARY_ARGON2_TIME_COST": "1",
+    "MERCENARY_GUEST_LIMIT": "1000000",
+    "MERCENARY_USER_LIMIT": "1000000",
+    "MERCENARY_SENSITIVE_LIMIT": "1000000",
     "MERCENARY_LOG_LEVEL": "error",
 }
 
@@ -31,7 +35,7 @@ TEMPLATE = "mercenary_template"
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
     """A Valkey for the session."""
-    server = EmbeddedValkey(_reachable(tmp_path_factory.mktemp("valkey")))
+    server = EmbeddedValkey(reachable(tmp_path_factory.mktemp("valkey")))
     server.start()
     yield server
     server.stop()
@@ -40,7 +44,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL for the session."""
-    server = EmbeddedPostgres(_reachable(tmp_path_factory.mktemp("postgres")))
+    server = EmbeddedPostgres(reachable(tmp_path_factory.mktemp("postgres")))
     server.start()
     yield server
     server.stop()
@@ -120,7 +124,7 @@ async def _run(uri: str, statement: str) -> None:
         await connection.close()
 
 
-def _reachable(folder: Path) -> Path:
+def reachable(folder: Path) -> Path:
     # Root's servers run as another user, whom pytest's private folders would keep out.
     for parent in (folder, *folder.parents[:2]):
         parent.chmod(0o755)

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mercenary import settings
 from mercenary.auth import endpoints as auth
 from mercenary.auth.service import authenticator
+from mercenary.cache import valkey
 from mercenary.db import engine
 from mercenary.edge.body import Body
 from mercenary.edge.client_address import ClientAddress
@@ -18,6 +19,7 @@ from mercenary.edge.dispatch import Dispatch
 from mercenary.edge.door import Door
 from mercenary.edge.identity import Identity
 from mercenary.edge.problems import Problems
+from mercenary.edge.rate_limit import RateLimit
 from mercenary.edge.request_id import RequestId
 from mercenary.edge.routing import Routing
 from mercenary.edge.security_headers import SecurityHeaders
@@ -26,6 +28,7 @@ from mercenary.health import service as health_service
 from mercenary.http import compression
 from mercenary.http.endpoint import Endpoint, declared_in
 from mercenary.http.router import Router
+from mercenary.limits.limiter import Limiter
 from mercenary.projects import endpoints as projects
 from mercenary.proposals import endpoints as proposals
 from mercenary.reference import endpoints as reference
@@ -46,7 +49,9 @@ class Application:
         self.database_uri = database_uri
         self.router = Router(ENDPOINTS, options.max_json_depth)
         reference_service.describe(self.router.endpoints)
+        self.limiter = Limiter(options)
         app: ASGIApp = Dispatch()
+        app = RateLimit(app, options, self.limiter)
         app = Identity(app, authenticator().identify)
         app = Deadline(app, options.request_deadline)
         app = Body(
@@ -74,6 +79,8 @@ class Application:
     async def start(self) -> None:
         """Open what a worker needs. While the database is away, requests are told so."""
         engine.use(engine.Database(self.settings, self.database_uri))
+        url = self.settings.cache_config.default.cache_redis_url
+        valkey.use(valkey.Valkey(url, seconds=self.settings.valkey_timeout))
 
     async def stop(self) -> None:
         """Let the batches finish and give everything back."""
@@ -81,6 +88,10 @@ class Application:
         database = engine.current()
         engine.use(None)
         await database.close()
+        await self.limiter.close()
+        cache = valkey.current()
+        valkey.use(None)
+        await cache.close()
         compression.close()
         authenticator().close()
         authenticator.cache_clear()

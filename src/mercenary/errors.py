@@ -192,6 +192,17 @@ class IdempotencyKeyReused(Invalid):
         super().__init__([Fault("Idempotency-Key", "Use a new key for each new request")])
 
 
+class TooManyRequests(ProblemError):
+    """The caller has used up a limit. Carries `Retry-After`, the seconds until there is more."""
+
+    status = 429
+    slug = "rate-limited"
+    title = "Too many requests for now"
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
 class HeaderTooLarge(ProblemError):
     """The header block is over the limit, in bytes or in lines."""
 
@@ -244,6 +255,7 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     UnsupportedMediaType,
     Invalid,
     IdempotencyKeyReused,
+    TooManyRequests,
     HeaderTooLarge,
     Overloaded,
     Unavailable,

@@ -120,6 +120,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 256
     batch_waiting: Count = 4096
 
+    # Requests in each window: a guest's by address, a user's, and beside these the sensitive ones
+    # of either (sign-in, passwords, accepting a proposal).
+    guest_limit: Count = 1000
+    guest_window: WholeSeconds = 3600
+    user_limit: Count = 10_000
+    user_window: WholeSeconds = 3600
+    sensitive_limit: Count = 100
+    sensitive_window: WholeSeconds = 60
+    # Worker processes on all hosts together, by default those of this one. While Valkey is away,
+    # each of them grants a caller this part of a limit.
+    limit_workers: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    # Callers of each limit that a worker remembers: about 300 bytes each.
+    limit_callers: Annotated[int, Meta(ge=16, le=10_000_000)] = 50_000
+    # What a request waits for Valkey at most; past it, Valkey counts as away.
+    valkey_timeout: Seconds = 0.1
+
     access_token_seconds: WholeSeconds = 900
     refresh_token_seconds: WholeSeconds = 2_592_000
     token_issuer: Text = "mercenary"  # noqa: S105

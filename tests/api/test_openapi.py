@@ -15,7 +15,7 @@ from mercenary import __version__
 from mercenary.app import ENDPOINTS
 from mercenary.errors import PROBLEMS, Overloaded
 from mercenary.http.decoding import BodyDecoder
-from mercenary.http.endpoint import Endpoint
+from mercenary.http.endpoint import UNLIMITED, Endpoint
 from mercenary.http.invocation import Signature
 from mercenary.http.openapi import document
 from mercenary.http.openapi.answers import problems_of
@@ -26,8 +26,23 @@ DOCUMENT: dict[str, Any] = msgspec.json.decode(
 )
 COMPONENTS = DOCUMENT["components"]
 # Shared caches, limits and conditional requests bring theirs when they come.
-ALWAYS = {"X-Request-Id", "Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options"}
-OWN_HEADERS = {"401": "WWW-Authenticate", "405": "Allow", "503": "Retry-After"}
+ALWAYS = {
+    "X-Request-Id",
+    "Content-Security-Policy",
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+    "RateLimit-Policy",
+    "RateLimit",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+}
+OWN_HEADERS = {
+    "401": "WWW-Authenticate",
+    "405": "Allow",
+    "429": "Retry-After",
+    "503": "Retry-After",
+}
 
 
 def operation_of(endpoint: Endpoint) -> dict[str, Any]:
@@ -120,6 +135,7 @@ def test_what_is_declared_or_implied_is_among_the_problems(endpoint: Endpoint) -
     assert ("404" in statuses) >= ("{" in endpoint.route)
     if Signature(endpoint).body is not None:
         assert statuses >= {"413", "415"}
+    assert ("429" in statuses) == (endpoint.rate is not UNLIMITED)
     if endpoint.base:
         assert statuses >= {"503", "504"}
 

@@ -9,6 +9,6 @@ transaction. `app.py` puts them in order. What they tell each other stands in th
 - `accepted`, the content codings that the caller takes, by Coding;
 - `invocation` (the endpoint, or None) and `path_values`, by Routing;
 - `body`, the whole of it where the endpoint takes one, by Body;
-- `caller`, by Identity;
+- `caller` and `refusal` (what is wrong with the credentials, or None), by Identity;
 - `answered`, by `http.responses.respond`, which sends every answer.
 """

@@ -22,12 +22,13 @@ from mercenary.errors import (
     PreconditionFailed,
     ProblemError,
     RequestTimeout,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
     UriTooLong,
 )
-from mercenary.http.endpoint import BASE_PATH, Created, Endpoint, Page, Sends
+from mercenary.http.endpoint import BASE_PATH, UNLIMITED, Created, Endpoint, Page, Sends
 from mercenary.http.invocation import Signature
 from mercenary.http.openapi.schemas import REF, Schemas, example_of
 from mercenary.http.problems import MEDIA_TYPE, Problem, problem_body, statuses
@@ -49,12 +50,18 @@ _ALWAYS = (
     "Strict-Transport-Security",
     "Access-Control-Allow-Origin",
     "Access-Control-Expose-Headers",
+    "RateLimit-Policy",
+    "RateLimit",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
 )
 _OF_PROBLEMS = {
     Unauthorized: "WWW-Authenticate",
     MethodNotAllowed: "Allow",
     PreconditionFailed: "ETag",
     UnsupportedMediaType: "Accept-Encoding",
+    TooManyRequests: "Retry-After",
     Overloaded: "Retry-After",
 }
 
@@ -95,6 +102,25 @@ HEADERS = {
     ),
     "Access-Control-Expose-Headers": _header(
         "What a page of an allowed origin may read.", "ETag, Link, Location", required=False
+    ),
+    "RateLimit-Policy": _header(
+        "The limits that the request counts against: requests (`q`) in each window of `w` seconds. "
+        "Left out, with the other four, where nothing is counted, and where a request is refused "
+        "before it is known who calls.",
+        '"user";q=10000;w=3600, "sensitive";q=100;w=60',
+        required=False,
+    ),
+    "RateLimit": _header(
+        "What is left of each limit (`r`), and in how many seconds (`t`) there is all of it again.",
+        '"user";r=9999;t=1200, "sensitive";r=99;t=12',
+        required=False,
+    ),
+    "X-RateLimit-Limit": _header(
+        "Requests in a window, by the limit of which the least is left.", 100, required=False
+    ),
+    "X-RateLimit-Remaining": _header("What is left of it.", 99, required=False),
+    "X-RateLimit-Reset": _header(
+        "When its window ends, in seconds since 1970.", 1_790_000_000, required=False
     ),
     "Cache-Control": _header(
         "Who may keep the answer, and for how long.", "public, max-age=0, must-revalidate"
@@ -237,6 +263,8 @@ def problems_of(endpoint: Endpoint, signature: Signature) -> set[type[ProblemErr
         problems.add(PreconditionFailed)
     if "cursor" in signature.query.__struct_fields__:
         problems.add(InvalidCursor)
+    if endpoint.rate is not UNLIMITED:
+        problems.add(TooManyRequests)
     if endpoint.base == BASE_PATH:  # the others ask no database
         problems |= {Overloaded, Unavailable, DeadlineExceeded}
     return problems

@@ -1,0 +1,127 @@
+"""Counts each request against its caller's limits, and refuses those over them.
+
+Every answer tells the limits: `RateLimit-Policy` and `RateLimit` (IETF draft «RateLimit header
+fields for HTTP») each of them, the older `X-RateLimit-…` the tightest. What is left is told as far
+as this worker knows; it may lag behind what others have granted.
+"""
+
+from time import monotonic
+from typing import NoReturn
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mercenary.edge.client_address import counted_as
+from mercenary.errors import TooManyRequests
+from mercenary.http.endpoint import SENSITIVE, STANDARD, UNLIMITED
+from mercenary.limits import policy
+from mercenary.limits.lease import Lease
+from mercenary.limits.limiter import Limiter
+from mercenary.limits.policy import Policy
+from mercenary.settings import Settings
+
+
+class RateLimit:
+    """Grants or refuses a request, once it is known who calls.
+
+    Credentials that aren't good count as a guest's at the address that they came from; that is why
+    they are refused here, and not where they are read. A path that leads nowhere counts, too.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, limiter: Limiter) -> None:
+        self.app = app
+        self._measures = limiter.measures
+        guests, users = policy.guests(settings), policy.users(settings)
+        sensitive = policy.sensitive(settings)
+        self._guests, self._users = limiter.quota(guests), limiter.quota(users)
+        self._sensitive = limiter.quota(sensitive)
+        self._texts = {each.name: _Texts(each) for each in (guests, users, sensitive)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count the request and pass it on.
+
+        Raises:
+            TooManyRequests: it is over a limit.
+            ProblemError: what Identity found wrong with the caller's credentials.
+        """
+        if scope["type"] == "http":
+            invocation = scope["invocation"]
+            rate = STANDARD if invocation is None else invocation.endpoint.rate
+            if rate is not UNLIMITED:
+                await self._count(scope, sensitive=rate is SENSITIVE)
+            if scope["refusal"] is not None:
+                raise scope["refusal"]
+        await self.app(scope, receive, send)
+
+    async def _count(self, scope: Scope, *, sensitive: bool) -> None:
+        subject = scope["caller"].id
+        quota = self._users
+        if subject is None:
+            subject = counted_as(scope["client_address"])
+            quota = self._guests
+        lease = quota.lease_of(subject)
+        now = monotonic()
+        granted = lease.spend(now)
+        if granted is None:
+            granted = await quota.obtain(lease)
+            now = monotonic()
+        if sensitive and granted:
+            await self._count_sensitive(scope, subject, lease)
+            return
+        texts = self._texts[quota.policy.name]
+        left = lease.left + lease.beyond if granted else 0
+        scope["answer_headers"] += (
+            texts.policy,
+            (b"ratelimit", texts.left % (left, lease.ends - now + 1)),
+            texts.limit,
+            (b"x-ratelimit-remaining", b"%d" % left),
+            (b"x-ratelimit-reset", b"%d" % lease.reset),
+        )
+        if not granted:
+            self._refuse(lease, now)
+
+    async def _count_sensitive(self, scope: Scope, subject: int | str, general: Lease) -> None:
+        """Count a sensitive request that the general limit has granted."""
+        lease = self._sensitive.lease_of(subject)
+        granted = lease.spend(monotonic())
+        if granted is None:
+            granted = await self._sensitive.obtain(lease)
+        now = monotonic()
+        left = lease.remaining if granted else 0
+        tightest, least = (
+            (lease, left) if left <= general.remaining else (general, general.remaining)
+        )
+        first, second = (self._texts[each.policy.name] for each in (general, lease))
+        scope["answer_headers"] += (
+            (b"ratelimit-policy", first.policy[1] + b", " + second.policy[1]),
+            (
+                b"ratelimit",
+                first.left % (general.remaining, general.ends - now + 1)
+                + b", "
+                + second.left % (left, lease.ends - now + 1),
+            ),
+            self._texts[tightest.policy.name].limit,
+            (b"x-ratelimit-remaining", b"%d" % least),
+            (b"x-ratelimit-reset", b"%d" % tightest.reset),
+        )
+        if not granted:
+            self._refuse(lease, now)
+
+    def _refuse(self, lease: Lease, now: float) -> NoReturn:
+        self._measures.refused += 1
+        seconds = int(lease.ends - now) + 1
+        raise TooManyRequests(
+            f"{lease.policy.limit} requests may be made in {lease.policy.window} seconds."
+            f" Try again in {seconds}.",
+            retry_after=seconds,
+        )
+
+
+class _Texts:
+    """The parts of a policy's headers that are always the same."""
+
+    def __init__(self, policy: Policy) -> None:
+        name = policy.name.encode()
+        self.policy = (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (name, policy.limit, policy.window))
+        self.limit = (b"x-ratelimit-limit", b"%d" % policy.limit)
+        # What is left, and the seconds until there is all of it again.
+        self.left = b'"%b";r=%%d;t=%%d' % name
