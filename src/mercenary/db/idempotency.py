@@ -24,6 +24,7 @@ from sqlalchemy import (
     delete,
     func,
     literal,
+    or_,
     select,
     tuple_,
 )
@@ -133,21 +134,28 @@ _CLAIMED = rows_of(
 # Locked and looked up in one trip. The snapshot is older than the lock, so a key that another
 # transaction stored in between may be missed; storing it a second time then fails, and the batch
 # is run again.
-_CLAIM = select(
-    _CLAIMED.c.number,
-    func.pg_try_advisory_xact_lock(_CLAIMED.c.lock).label("held"),
-    idempotency_keys.c.fingerprint,
-    idempotency_keys.c.answer,
-).select_from(
-    _CLAIMED.outerjoin(
-        idempotency_keys,
-        and_(
-            idempotency_keys.c.user_id == _CLAIMED.c.user_id,
-            idempotency_keys.c.key_hash == _CLAIMED.c.key_hash,
-            _IN_FORCE,
-        ),
+_LOCKED = (
+    select(
+        _CLAIMED.c.number,
+        func.pg_try_advisory_xact_lock(_CLAIMED.c.lock).label("held"),
+        idempotency_keys.c.fingerprint,
+        idempotency_keys.c.answer,
     )
+    .select_from(
+        _CLAIMED.outerjoin(
+            idempotency_keys,
+            and_(
+                idempotency_keys.c.user_id == _CLAIMED.c.user_id,
+                idempotency_keys.c.key_hash == _CLAIMED.c.key_hash,
+                _IN_FORCE,
+            ),
+        )
+    )
+    .offset(0)  # keeps the planner from taking locks more often than once a row
+    .subquery("locked")
 )
+# Most keys are new, so only what can't be run comes back.
+_UNAVAILABLE = select(_LOCKED).where(or_(~_LOCKED.c.held, _LOCKED.c.answer.is_not(None)))
 _NEW = rows_of(
     "new",
     user_id=BigInteger(),
@@ -165,7 +173,7 @@ _STORE = _INSERT.on_conflict_do_update(
         "answer": _INSERT.excluded.answer,
     },
     where=~_IN_FORCE,
-).returning(idempotency_keys.c.user_id)
+)
 
 
 async def once(
@@ -222,11 +230,11 @@ async def _judged(tx: AsyncConnection, claims: Sequence[tuple[int, Claim]]) -> d
     ]
     by_number = dict(claims)
     outcomes: dict[int, Any] = {}
-    for row in await tx.execute(_CLAIM, columns_of("claimed", _CLAIMED.c.keys(), rows)):
+    for row in await tx.execute(_UNAVAILABLE, columns_of("claimed", _CLAIMED.c.keys(), rows)):
         if row.answer is not None:
             stored = Stored(row.fingerprint, row.answer)
             outcomes[row.number] = _replay(stored, by_number[row.number])
-        elif not row.held:
+        else:
             outcomes[row.number] = IdempotencyKeyInUse()
     return outcomes
 
@@ -253,7 +261,7 @@ async def _store(tx: AsyncConnection, answers: Sequence[tuple[Claim, bytes]]) ->
     # In order, so that two batches that store the same keys wait and never deadlock.
     rows = sorted((*claim.key, claim.fingerprint, answer) for claim, answer in answers)
     stored = await tx.execute(_STORE, columns_of("new", _NEW.c.keys(), rows))
-    if len(stored.all()) != len(rows):
+    if stored.rowcount != len(rows):
         raise ConflictingKeysError
 
 

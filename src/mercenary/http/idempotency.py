@@ -48,7 +48,11 @@ _decoder = msgspec.msgpack.Decoder(KeptAnswer)
 
 
 class KeyedRequest:
-    """A request under a key: its claim, and what opens the answer that it got before."""
+    """A request under a key: its claim, and what opens the answer that it got before.
+
+    `answer_of` makes the answer of what the write gives. It is asked within the transaction, and
+    `answer` then holds what goes to the caller once that is committed.
+    """
 
     def __init__(
         self,
@@ -62,26 +66,29 @@ class KeyedRequest:
         route = scope["invocation"].endpoint.route.encode()
         # Guests are told apart by address: one must not be refused for a key that another uses.
         owner = scope["client_address"].encode() if caller.id is None else b""
+        # Lengths lead, so that no byte can move from one part to the next.
         target = scope["path"].encode() + b"?" + scope["query_string"]
         digest = blake2b(
-            _framed(key, target, body),
+            b"%d %d %b%b%b" % (len(key), len(target), key, target, body),
             key=derive(secret, "idempotent request"),
             digest_size=_FINGERPRINT_BYTES + _SEAL_BYTES,
         ).digest()
         self._seal = AESGCM(digest[_FINGERPRINT_BYTES:])
         name = blake2b(
-            _framed(owner, route, key),
+            b"%d %d %b%b%b" % (len(owner), len(route), owner, route, key),
             key=derive(secret, "idempotency key"),
             digest_size=_KEY_BYTES,
         ).digest()
         self.claim = Claim(
             (caller.id or GUEST_ID, name),
             digest[:_FINGERPRINT_BYTES],
-            lambda outcome: self._closed(answer_of(outcome)),
+            self._closed,
         )
+        self._answer_of = answer_of
+        self.answer: KeptAnswer | None = None
 
     async def before(self) -> KeptAnswer | None:
-        """The answer that this request got before, if it was made.
+        """The answer that this request got before, if it was carried out.
 
         Raises:
             IdempotencyKeyReused: the key was used for another request.
@@ -103,9 +110,10 @@ class KeyedRequest:
         nonce, closed = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         return _decoder.decode(self._seal.decrypt(nonce, closed, None))
 
-    def _closed(self, answer: KeptAnswer) -> bytes:
+    def _closed(self, outcome: Any) -> bytes:
+        self.answer = self._answer_of(outcome)
         nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._seal.encrypt(nonce, _encoder.encode(answer), None)
+        return nonce + self._seal.encrypt(nonce, _encoder.encode(self.answer), None)
 
 
 def key_of(headers: list[tuple[bytes, bytes]]) -> bytes | None:
@@ -123,8 +131,3 @@ def key_of(headers: list[tuple[bytes, bytes]]) -> bytes | None:
             "Idempotency-Key", f"Expected one key of 1 to {MAX_KEY} visible ASCII characters"
         )
     return key
-
-
-def _framed(*parts: bytes) -> bytes:
-    # Each with its length, so that no byte can move from one to the next.
-    return b"".join(b"%d:%b" % (len(part), part) for part in parts)

@@ -16,6 +16,7 @@ from starlette.types import Scope, Send
 from mercenary.db.idempotency import ReplayedError
 from mercenary.errors import (
     NotAcceptable,
+    ProblemError,
     UnsupportedMediaType,
 )
 from mercenary.http.access import Caller
@@ -134,17 +135,27 @@ class Invocation:
     async def _call_once(
         self, scope: Scope, key: bytes, body: bytes, given: dict[str, Any]
     ) -> KeptAnswer:
-        """Call the handler, unless the same request was answered before."""
+        """Call the handler, whose write happens once; a repeated request is answered as before.
+
+        One that is refused may have been carried out, too, and changed what it is judged by.
+        """
         request = KeyedRequest(scope, key, body, lambda outcome: self._of_write(outcome, scope))
-        kept = await request.before()
-        if kept is None:
-            try:
-                with request.claimed():
-                    return self._encode(await self.endpoint.handler(**given), scope)
-            except ReplayedError as replayed:
-                kept = request.opened(replayed.answer)
-        kept.headers.append(REPLAYED)
-        return kept
+        try:
+            with request.claimed():
+                await self.endpoint.handler(**given)
+        except ReplayedError as replayed:
+            before = request.opened(replayed.answer)
+        except ProblemError as problem:
+            found = await request.before() if problem.status < 500 else None
+            if found is None:
+                raise
+            before = found
+        else:
+            if request.answer is None:
+                raise LookupError(f"{self.endpoint.name} made no write under its key")
+            return request.answer
+        before.headers.append(REPLAYED)
+        return before
 
     def _of_write(self, outcome: Any, scope: Scope) -> KeptAnswer:
         """The answer that the handler will make of what its write gave."""
