@@ -55,6 +55,13 @@ class InvalidCursor(BadRequest):
     title = "The cursor doesn't belong to this list"
 
 
+class PageTooDeep(BadRequest):
+    """A page by number lies further down than numbers go; a cursor leads there."""
+
+    slug = "page-too-deep"
+    title = "Pages by number don't go that deep"
+
+
 class Unauthorized(ProblemError):
     """Nobody valid is calling. Carries `WWW-Authenticate` (RFC 6750)."""
 
@@ -241,6 +248,7 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     ProblemError,
     BadRequest,
     InvalidCursor,
+    PageTooDeep,
     Unauthorized,
     Forbidden,
     NotFound,

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mercenary.db.pages import End
 from mercenary.errors import InvalidCursor
 from mercenary.http.lists import _read_cursor, _sign_cursor, _spread, next_link
 
 SCOPE = b'["projects","-created_at",[]]'
-LAST = ("2026-11-23T10:00:00.000000Z", 17)
+LAST = End("2026-11-23T10:00:00.000000Z", 17)
 CURSOR = _sign_cursor(LAST, SCOPE)
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -26,9 +27,9 @@ def test_a_cursor_reads_back_where_the_page_ended() -> None:
     [(Decimal("9.50"), Decimal), (0.25, float), ("Zoë \x00 \"'", str), (7, int)],
 )
 def test_the_end_keeps_its_type(end: Any, kind: type[Any]) -> None:
-    read = _read_cursor(_sign_cursor((end, 1), SCOPE), SCOPE, kind)
-    assert read == (end, 1)
-    assert type(read[0]) is kind
+    read = _read_cursor(_sign_cursor(End(end, 1, 9), SCOPE), SCOPE, kind)
+    assert read == End(end, 1, 9)
+    assert type(read.value) is kind
 
 
 def test_a_cursor_goes_into_a_url_as_it_is() -> None:
@@ -76,7 +77,7 @@ def test_no_text_is_a_cursor_by_chance(text: str) -> None:
 @patient
 @given(st.tuples(st.text(max_size=40), st.integers(1, 2**63 - 1)), st.binary(max_size=40))
 def test_every_end_reads_back(last: tuple[str, int], scope: bytes) -> None:
-    assert _read_cursor(_sign_cursor(last, scope), scope, str) == last
+    assert _read_cursor(_sign_cursor(End(*last), scope), scope, str) == End(*last)
 
 
 def test_filters_that_say_the_same_are_the_same() -> None:
@@ -89,6 +90,9 @@ def test_filters_that_say_the_same_are_the_same() -> None:
 
 
 def test_the_link_keeps_the_other_parameters() -> None:
-    scope = {"path": "/api/v1/projects", "query_string": b"q=a%26b&cursor=old&skill=1&skill=2"}
+    scope = {
+        "path": "/api/v1/projects",
+        "query_string": b"q=a%26b&cursor=old&skill=1&page=3&skill=2",
+    }
     link = next_link(scope, "new")
     assert link == b'</api/v1/projects?q=a%26b&skill=1&skill=2&cursor=new>; rel="next"'

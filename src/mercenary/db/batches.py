@@ -37,10 +37,18 @@ class BatchedQuery(ABC, Generic[Ask, Answer]):
 
     shares_equal = False
 
-    def __init__(self, name: str, *, max_size: int | None, order: Callable[[Ask], Any] | None):
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_size: int | None,
+        order: Callable[[Ask], Any] | None = None,
+        parallel: int = 2,
+    ) -> None:
         self.name = name
         self._max_size = max_size
         self._order = order
+        self._parallel = parallel
 
     def ask(self, ask: Ask) -> asyncio.Future[Answer]:
         """Ask for one; awaiting the result is waiting for the batch that carries it.
@@ -65,6 +73,7 @@ class BatchedQuery(ABC, Generic[Ask, Answer]):
             lanes=lanes,
             max_size=self._max_size or settings.batch_size,
             max_waiting=settings.batch_waiting,
+            parallel=self._parallel,
             deadline=settings.request_deadline,
             share_equal=self.shares_equal,
             order=self._order,
@@ -86,10 +95,14 @@ class ReadBatch(BatchedQuery[Key, Found | None]):
         self,
         select: Callable[[AsyncConnection, Sequence[Key]], Awaitable[Mapping[Key, Found]]],
         *,
+        name: str | None = None,
         max_size: int | None = None,
+        parallel: int = 2,
+        searching: bool = False,
     ) -> None:
-        super().__init__(select.__name__, max_size=max_size, order=None)
+        super().__init__(name or select.__name__, max_size=max_size, parallel=parallel)
         self._select = select
+        self._searching = searching
 
     async def run(self, database: Database, asks: Sequence[Key]) -> Sequence[Found | None]:
         """Read all keys; once more on a new connection when the first one had died meanwhile."""
@@ -105,8 +118,9 @@ class ReadBatch(BatchedQuery[Key, Found | None]):
         return [found.get(key) for key in asks]
 
     async def _read(self, database: Database, keys: Sequence[Key]) -> Mapping[Key, Found]:
+        lent = database.searching() if self._searching else database.reading()
         async with (
-            database.reading() as connection,
+            lent as connection,
             reading_in_time(connection, database.settings.statement_timeout),
         ):
             return await self._select(connection, keys)
@@ -184,10 +198,17 @@ class _NothingCommittedError(Exception):
 def read_batch(
     select: Callable[[AsyncConnection, Sequence[Key]], Awaitable[Mapping[Key, Found]]],
     *,
+    name: str | None = None,
     max_size: int | None = None,
+    parallel: int = 2,
+    searching: bool = False,
 ) -> ReadBatch[Key, Found]:
-    """Let callers ask `select` for one key and travel with the others."""
-    return ReadBatch(select, max_size=max_size)
+    """Let callers ask `select` for one key and travel with the others.
+
+    `searching` has the statements planned for their values, and at most `parallel` batches are
+    under way at once.
+    """
+    return ReadBatch(select, name=name, max_size=max_size, parallel=parallel, searching=searching)
 
 
 def write_batch(

@@ -8,8 +8,23 @@ keeps its connection until it is as old as the pool's own recycling allows, or s
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+# Whether PostgreSQL plans a prepared statement for the values of each call.
+_PLANNING = {
+    True: text("SET plan_cache_mode = force_custom_plan"),
+    False: text("SET plan_cache_mode = auto"),
+}
+
+
+@dataclass
+class _Held:
+    connection: AsyncConnection
+    since: float
+    planning: bool = False
 
 
 class Standing:
@@ -18,30 +33,49 @@ class Standing:
     def __init__(self, engine: AsyncEngine, *, recycle: float) -> None:
         self._engine = engine
         self._recycle = recycle if recycle > 0 else float("inf")
-        self._idle: list[tuple[AsyncConnection, float]] = []
+        self._idle: list[_Held] = []
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for one batch. After an error it goes back to the pool, which resets it."""
-        connection, since = self._idle.pop() if self._idle else await self._open()
+    async def lend(self, *, planning: bool) -> AsyncIterator[AsyncConnection]:
+        """A connection for one batch, whose statements are planned for their values or once.
+
+        After an error it goes back to the pool, which resets it.
+        """
+        held = self._pick(planning) or await self._open()
         try:
-            yield connection
+            if held.planning is not planning:
+                await held.connection.execute(_PLANNING[planning])
+                held.planning = planning
+            yield held.connection
         except BaseException:
-            broken = connection.invalidated
-            await connection.close()
+            broken = held.connection.invalidated
+            await _give_back(held)
             if broken:
                 await self.close()  # what killed one has killed the others
             raise
-        if time.monotonic() - since > self._recycle:
-            await connection.close()
+        if time.monotonic() - held.since > self._recycle:
+            await _give_back(held)
         else:
-            self._idle.append((connection, since))
+            self._idle.append(held)
 
     async def close(self) -> None:
         """Give all that are idle back to the pool."""
         while self._idle:
-            connection, _ = self._idle.pop()
-            await connection.close()
+            await _give_back(self._idle.pop())
 
-    async def _open(self) -> tuple[AsyncConnection, float]:
-        return await self._engine.connect(), time.monotonic()
+    def _pick(self, planning: bool) -> _Held | None:
+        """The idle one that was used last, of those that plan as is wanted where there are any."""
+        for place in reversed(range(len(self._idle))):
+            if self._idle[place].planning is planning:
+                return self._idle.pop(place)
+        return self._idle.pop() if self._idle else None
+
+    async def _open(self) -> _Held:
+        return _Held(await self._engine.connect(), time.monotonic())
+
+
+async def _give_back(held: _Held) -> None:
+    if held.planning and not held.connection.invalidated:
+        # The pool's own reset leaves settings as they are, and others would inherit this one.
+        await held.connection.invalidate()
+    await held.connection.close()

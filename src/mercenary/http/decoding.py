@@ -82,10 +82,8 @@ class QueryDecoder(Generic[Parameters]):
 
     def __init__(self, type_: type[Parameters]) -> None:
         self.type = type_
+        self._repeatable = repeatable_in(type_)
         fields = msgspec.structs.fields(type_)
-        self._repeatable = {
-            field.encode_name for field in fields if get_origin(bare(field.type)) in (list, tuple)
-        }
         self._types = {field.encode_name: field.type for field in fields}
         self._defaults = msgspec.convert({}, type_)
 
@@ -133,6 +131,12 @@ class QueryDecoder(Generic[Parameters]):
 
 class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The query of an endpoint that takes none."""
+
+
+def repeatable_in(query: type[msgspec.Struct]) -> set[str]:
+    """The parameters that may be given more than once: the lists."""
+    fields = msgspec.structs.fields(query)
+    return {field.encode_name for field in fields if get_origin(bare(field.type)) in (list, tuple)}
 
 
 def parse_query(query: bytes) -> list[tuple[str, str]]:

@@ -4,9 +4,10 @@
     async def create_project(caller: Caller, body: NewProject) -> Created[Project]: ...
 
 A handler takes any of `caller`, `body` (a Struct or an annotated list of them, JSON), `query` (a
-Struct, the parameters), `if_match` (the states that may be changed) and the path's own parameters
-by name; its return annotation says the status and the shape of the answer. Whoever reads a
-feature's `endpoints.py` knows everything a caller may rely on.
+Struct, the parameters), `fields` (the names that the answer's resource is cut down to, where it is
+one), `if_match` (the states that may be changed) and the path's own parameters by name; its return
+annotation says the status and the shape of the answer. Whoever reads a feature's `endpoints.py`
+knows everything a caller may rely on.
 """
 
 import inspect
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from mercenary.errors import ProblemError
 from mercenary.http.access import Access
@@ -78,10 +80,11 @@ class Created(msgspec.Struct, Generic[R], frozen=True):
 
 
 class Page(msgspec.Struct, Generic[T]):
-    """One page of a list; `next_cursor` is null on the last."""
+    """One page of a list; `next_cursor` is null on the last, `total` there if it was asked for."""
 
     items: list[T]
     next_cursor: str | None
+    total: int | UnsetType = UNSET
 
 
 class Content(msgspec.Struct, frozen=True):

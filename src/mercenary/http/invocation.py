@@ -23,6 +23,7 @@ from mercenary.http.access import Caller
 from mercenary.http.conditions import IfMatch, content_tag, is_known, version_tag
 from mercenary.http.decoding import BodyDecoder, NoParameters, QueryDecoder, parse_id
 from mercenary.http.endpoint import Content, Created, Endpoint, Page, Sends
+from mercenary.http.fields import cut_down, fields_in, resource_of, taking_fields, variant_of
 from mercenary.http.idempotency import REPLAYED, KeptAnswer, KeyedRequest, key_of
 from mercenary.http.lists import next_link
 from mercenary.http.responses import respond
@@ -49,6 +50,7 @@ class Signature:
         self.query: type[msgspec.Struct] = hints.get("query", NoParameters)
         self.takes_query = "query" in names
         self.takes_if_match = "if_match" in names
+        self.takes_fields = "fields" in names
         self.path_types = {name: hints.get(name) for name in self.path}
         self.answer: Any = hints.get("return", type(None))
         # What is said of raw content; read by OpenAPI alone.
@@ -56,7 +58,13 @@ class Signature:
         if get_origin(self.answer) is Annotated and get_args(self.answer)[0] is Content:
             self.answer, *sends = get_args(self.answer)
             self.sends = tuple(sends)
-        stray = set(names) - {"caller", "body", "query", "if_match", *self.path}
+        resource = resource_of(self.answer)
+        # Whether the answer can be cut down to some fields, which the query then names.
+        self.has_fields = resource is not None
+        if resource is not None:
+            self.query = taking_fields(self.query, resource)
+        known = {"caller", "body", "query", "if_match", *self.path}
+        stray = set(names) - known - ({"fields"} if self.has_fields else set())
         if stray or not set(self.path) <= set(names):
             raise TypeError(f"{endpoint.name}: the parameters don't fit {endpoint.route}")
 
@@ -77,7 +85,7 @@ class Signature:
     @property
     def has_version(self) -> bool:
         """Whether the answer is a resource whose state has a number."""
-        return {"id", "version"} <= set(getattr(self.resource, "__struct_fields__", ()))
+        return self.has_fields and get_origin(self.resource) is not Page
 
 
 class Invocation:
@@ -116,6 +124,10 @@ class Invocation:
         query = self._query.decode(scope["query_string"])
         if self.signature.takes_query:
             given["query"] = query
+        if self.signature.has_fields:
+            scope["fields"] = fields_in(query)
+            if self.signature.takes_fields:
+                given["fields"] = scope["fields"]
         if self.signature.caller:
             given["caller"] = caller
         if self.signature.takes_if_match:
@@ -178,9 +190,10 @@ class Invocation:
             answer = answer.value
         elif isinstance(answer, Page) and answer.next_cursor is not None:
             headers.append((b"link", next_link(scope, answer.next_cursor)))
-        body = _encoder.encode(answer)
+        fields = scope["fields"] if self.signature.has_fields else None
+        body = _encoder.encode(answer if fields is None else cut_down(answer, fields))
         if self._has_version:
-            tag = version_tag(answer.id, answer.version)
+            tag = version_tag(answer.id, answer.version, variant_of(fields))
         elif self.endpoint.method == "GET":
             tag = content_tag(body)
         else:

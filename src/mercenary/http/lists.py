@@ -1,4 +1,4 @@
-"""Lists: `limit`, signed cursors, and the envelope.
+"""Lists: pages by number or by signed cursor, totals, and the envelope.
 
 A cursor says where a page ended. It is signed and bound to the list, its filters and its sort, so
 it can't be forged, guessed or carried over to another list (api.md, «Lists»).
@@ -7,6 +7,7 @@ it can't be forged, guessed or carried over to another list (api.md, «Lists»).
 import base64
 import binascii
 import hmac
+from asyncio import gather
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
@@ -14,20 +15,30 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from starlette.types import Scope
 
 from mercenary import settings
-from mercenary.db.batches import ReadBatch
-from mercenary.db.pages import PageAsk, PageQuery, Slice
-from mercenary.errors import InvalidCursor
+from mercenary.db.listing import Listing
+from mercenary.db.pages import End, PageAsk
+from mercenary.db.projection import Fields
+from mercenary.errors import Invalid, InvalidCursor, PageTooDeep
 from mercenary.http.decoding import parse_query
 from mercenary.http.endpoint import Page
+from mercenary.http.fields import NameList
 from mercenary.http.wire import encode_hook
 from mercenary.keys import derive
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
+LAST_NUMBERED_ROW = 10_000
 _SIGNATURE_BYTES = 16
+_PLACES = ("cursor", "page")
+
+
+class Include(NameList, known=("total",)):
+    """What a list may tell besides its page."""
+
+    __slots__ = ()
 
 
 class ListQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -37,38 +48,75 @@ class ListQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     cursor: Annotated[
         str | None, Meta(description="The `next_cursor` of the page before this one.")
     ] = None
+    page: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="The number of the page, from 1; instead of a cursor, and only as far "
+                f"as row {LAST_NUMBERED_ROW:,}.",
+            ),
+        ]
+        | None
+    ) = None
+    include: Annotated[
+        Include | None,
+        Meta(description="`total` counts the rows of all pages, exactly, which takes its time."),
+    ] = None
 
 
 async def read_page(
-    pages: ReadBatch[PageAsk, Slice[T]],
-    query: PageQuery[T],
+    listing: Listing[T],
     *,
     parameters: ListQuery,
     sort: str,
     filters: Mapping[str, Any],
+    fields: Fields,
 ) -> Page[T]:
     """The page that the parameters name. Filters that are None don't count; a tuple is spread.
 
     Raises:
         InvalidCursor: the cursor isn't one of this list with these filters and this sort.
+        Invalid: both a cursor and a page's number are given.
+        PageTooDeep: the numbered page ends behind row 10,000.
     """
     asked = tuple(sorted(_spread(filters)))
-    scope = msgspec.json.encode([query.__name__, sort, asked], enc_hook=encode_hook)
-    after = None
+    query = listing.query
+    scope = msgspec.json.encode([query.name, sort, asked], enc_hook=encode_hook)
+    after, skipped = None, _skipped(parameters)
     if parameters.cursor is not None:
         after = _read_cursor(parameters.cursor, scope, query.sorts[sort].python)
-    found = await pages(PageAsk(asked, sort, after, parameters.limit))
-    if found is None:
-        raise LookupError(f"{query.__name__} answered no page")
-    cursor = None if found.last is None else _sign_cursor(found.last, scope)
-    return Page(list(found.items), cursor)
+    page = listing.page(PageAsk(asked, sort, after, parameters.limit, fields, skipped))
+    total: int | UnsetType | None = UNSET
+    if parameters.include is None:
+        found = await page
+    else:
+        found, total = await gather(page, listing.total(asked))
+    if found is None or total is None:
+        raise LookupError(f"{query.name} answered no page")
+    cursor = None if found.end is None else _sign_cursor(found.end, scope)
+    return Page(list(found.items), cursor, total)
 
 
 def next_link(scope: Scope, cursor: str) -> bytes:
-    """The `Link` header to the page after this one (RFC 8288)."""
-    kept = [pair for pair in parse_query(scope["query_string"]) if pair[0] != "cursor"]
+    """The `Link` header to the page after this one (RFC 8288), whichever way this one was found."""
+    kept = [pair for pair in parse_query(scope["query_string"]) if pair[0] not in _PLACES]
     target = f"{scope['path']}?{urlencode([*kept, ('cursor', cursor)])}"
     return f'<{target}>; rel="next"'.encode()
+
+
+def _skipped(parameters: ListQuery) -> int:
+    """The rows before a page that is asked for by its number."""
+    if parameters.page is None:
+        return 0
+    if parameters.cursor is not None:
+        raise Invalid.at("?page", "Expected page or cursor, not both")
+    if parameters.page * parameters.limit > LAST_NUMBERED_ROW:
+        raise PageTooDeep(
+            f"Pages by number end at row {LAST_NUMBERED_ROW:,}. Follow next_cursor: `cursor` has "
+            "no end, and costs the same on every page."
+        )
+    return (parameters.page - 1) * parameters.limit
 
 
 def _spread(filters: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -82,12 +130,12 @@ def _spread(filters: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _sign_cursor(last: tuple[Any, int], scope: bytes) -> str:
-    payload = msgspec.json.encode(last)
+def _sign_cursor(end: End, scope: bytes) -> str:
+    payload = msgspec.json.encode(end)
     return base64.urlsafe_b64encode(_signature(payload, scope) + payload).rstrip(b"=").decode()
 
 
-def _read_cursor(cursor: str, scope: bytes, kind: Any) -> tuple[Any, int]:
+def _read_cursor(cursor: str, scope: bytes, kind: Any) -> End:
     try:
         signed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
@@ -95,12 +143,15 @@ def _read_cursor(cursor: str, scope: bytes, kind: Any) -> tuple[Any, int]:
     signature, payload = signed[:_SIGNATURE_BYTES], signed[_SIGNATURE_BYTES:]
     if not hmac.compare_digest(signature, _signature(payload, scope)):
         raise InvalidCursor("Use the next_cursor of a page with the same filters and sort.")
-    return _end_decoder(kind).decode(payload)
+    try:
+        return End(*_end_decoder(kind).decode(payload))
+    except msgspec.MsgspecError:  # ours, from a version that wrote it in another form
+        raise InvalidCursor from None
 
 
 @lru_cache(maxsize=16)
-def _end_decoder(kind: Any) -> msgspec.json.Decoder[tuple[Any, int]]:
-    return msgspec.json.Decoder(tuple[kind, int])
+def _end_decoder(kind: Any) -> msgspec.json.Decoder[tuple[Any, int, int | None]]:
+    return msgspec.json.Decoder(tuple[kind, int, int | None])
 
 
 def _signature(payload: bytes, scope: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Projects: what may be asked, by whom, at what price."""
 
+from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, Forbidden, NotFound
 from mercenary.http.access import Caller, anyone, role
 from mercenary.http.conditions import IfMatch
@@ -9,21 +10,21 @@ from mercenary.projects.schemas import NewProject, Project, ProjectId, ProjectPa
 
 
 @endpoint("GET", "/projects", access=anyone, cache=shared(tag="projects"))
-async def list_projects(caller: Caller, query: ProjectQuery) -> Page[Project]:
+async def list_projects(caller: Caller, query: ProjectQuery, fields: Fields) -> Page[Project]:
     """List projects.
 
     Drafts are left out, unless an admin asks or a client asks for the own ones (`client_id` or
     `status=draft`).
     """
-    return await service.list_projects(caller, query)
+    return await service.list_projects(caller, query, fields)
 
 
 @endpoint(
     "GET", "/projects/{id}", access=anyone, cache=shared(tag="project:{id}"), problems=(NotFound,)
 )
-async def show_project(caller: Caller, id: ProjectId) -> Project:
+async def show_project(caller: Caller, id: ProjectId, fields: Fields) -> Project:
     """Show a project. A draft is found by its owner and by admins only."""
-    return await service.visible_project(caller, id)
+    return await service.visible_project(caller, id, fields)
 
 
 @endpoint("POST", "/projects", access=role("client"), rate=STANDARD, idempotent=True)

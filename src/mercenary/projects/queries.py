@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import (
@@ -27,9 +26,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
 from mercenary.db.engine import current
 from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.access import UserId
 from mercenary.http.wire import rfc3339
-from mercenary.projects.schemas import Project, ProjectId
+from mercenary.projects.schemas import RANKED_MATCHES, Project, ProjectId
 from mercenary.projects.tables import project_ids, project_skills, projects
 
 _skill_ids = list_of(
@@ -38,41 +38,33 @@ _skill_ids = list_of(
     .order_by(project_skills.c.skill_id)
 ).label("skill_ids")
 
-# In the order of Project's fields, so that a row becomes one without a look-up a field.
-_COLUMNS: tuple[ColumnElement[Any], ...] = (
-    projects.c.id,
-    projects.c.client_id,
-    projects.c.title,
-    projects.c.description,
-    projects.c.budget,
-    projects.c.currency,
-    projects.c.status,
-    _skill_ids,
-    projects.c.created_at,
-    projects.c.updated_at,
-    projects.c.version,
+_projection = Projection(
+    Project,
+    {
+        "id": projects.c.id,
+        "client_id": projects.c.client_id,
+        "title": projects.c.title,
+        "description": projects.c.description,
+        "budget": projects.c.budget,
+        "currency": projects.c.currency,
+        "status": projects.c.status,
+        "skill_ids": _skill_ids,
+        "created_at": projects.c.created_at,
+        "updated_at": projects.c.updated_at,
+        "version": projects.c.version,
+    },
+    converts={"created_at": rfc3339, "updated_at": rfc3339},
 )
-_BY_ID = select(*_COLUMNS).where(projects.c.id == func.any(array_of("ids", BigInteger())))
+# Who may see a project hangs on its owner and its status.
+select_projects = KeyQuery(
+    "select_projects", _projection, projects.c.id, always=("client_id", "status")
+)
 _LOCK = (
     select(projects.c.id)
     .where(projects.c.id == func.any(array_of("ids", BigInteger())))
     .order_by(projects.c.id)
     .with_for_update()
 )
-
-
-def _project(row: Sequence[Any]) -> Project:
-    *fields, created_at, updated_at, version = row[:11]
-    fields += (rfc3339(created_at), rfc3339(updated_at), version)
-    return Project(*fields)
-
-
-async def select_projects(
-    db: AsyncConnection, ids: Sequence[ProjectId]
-) -> Mapping[ProjectId, Project]:
-    """Projects by id."""
-    rows = (await db.execute(_BY_ID, {"ids": ids})).all()
-    return {row[0]: _project(row) for row in rows}
 
 
 async def lock_projects(
@@ -84,7 +76,7 @@ async def lock_projects(
     skills as they were before.
     """
     await tx.execute(_LOCK, {"ids": sorted(set(ids))})
-    return dict(await select_projects(tx, list(set(ids))))
+    return await select_projects.whole(tx, list(set(ids)))
 
 
 _NEW = rows_of(
@@ -215,21 +207,27 @@ _relevance = SortKey(
     Float(),
     float,
     descending=True,
+    window=RANKED_MATCHES,
 )
+_BY_TIME = frozenset({"created_at", "-created_at"})
+_BY_BUDGET = frozenset({"budget", "-budget"})
 
 select_project_pages = PageQuery(
     "select_project_pages",
-    columns=_COLUMNS,
+    _projection,
     key=projects.c.id,
     filters={
-        "published": Filter(None, lambda _: projects.c.status != "draft"),
+        "published": Filter(None, lambda _: projects.c.status != "draft", hides=True),
         "visible_to": Filter(
             BigInteger(),
             lambda user_id: or_(projects.c.status != "draft", projects.c.client_id == user_id),
+            hides=True,
         ),
-        "status": Filter(Text(), lambda status: projects.c.status == status),
+        "status": Filter(
+            Text(), lambda status: projects.c.status == status, leads=_BY_TIME | _BY_BUDGET
+        ),
         "skill": Filter(BigInteger(), _needs_skill),
-        "client_id": Filter(BigInteger(), lambda id: projects.c.client_id == id),
+        "client_id": Filter(BigInteger(), lambda id: projects.c.client_id == id, leads=_BY_TIME),
         "min_budget": Filter(Numeric(12, 2), lambda amount: projects.c.budget >= amount),
         "max_budget": Filter(Numeric(12, 2), lambda amount: projects.c.budget <= amount),
         "q": Filter(Text(), _matches),
@@ -241,5 +239,4 @@ select_project_pages = PageQuery(
         "-budget": replace(_budget, descending=True),
         "-relevance": _relevance,
     },
-    build=_project,
 )

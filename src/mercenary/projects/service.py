@@ -8,6 +8,8 @@ from msgspec.structs import asdict, replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.batches import read_batch, write_batch
+from mercenary.db.listing import Listing
+from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, Fault, Forbidden, Invalid, NotFound, ProblemError
 from mercenary.http.access import Caller, UserId
 from mercenary.http.conditions import ANY_STATE, IfMatch
@@ -34,7 +36,7 @@ MOVES: Mapping[Status, tuple[Status, ...]] = {
 }
 
 find_project = read_batch(queries.select_projects)
-find_project_page = read_batch(queries.select_project_pages, max_size=32)
+project_list = Listing(queries.select_project_pages)
 
 
 class Posting(msgspec.Struct, frozen=True):
@@ -76,19 +78,21 @@ def move(project: Project, status: Status) -> Project:
     return replace(project, status=status)
 
 
-async def visible_project(caller: Caller, id: ProjectId) -> Project:
-    """The project, if the caller may see it.
+async def visible_project(caller: Caller, id: ProjectId, fields: Fields = None) -> Project:
+    """The project, or some fields of it, if the caller may see it.
 
     Raises:
         NotFound: there is none, or it is somebody else's draft.
     """
-    project = await find_project(id)
+    project = await find_project((id, fields))
     if project is None or not is_visible(caller, project):
         raise NotFound("project", id)
     return project
 
 
-async def list_projects(caller: Caller, query: ProjectQuery) -> Page[Project]:
+async def list_projects(
+    caller: Caller, query: ProjectQuery, fields: Fields = None
+) -> Page[Project]:
     """A page of projects. Drafts are among them for admins, and for owners who ask for their own.
 
     Raises:
@@ -103,9 +107,9 @@ async def list_projects(caller: Caller, query: ProjectQuery) -> Page[Project]:
         raise Invalid(faults)
     asks_own = caller.id is not None and (query.client_id == caller.id or query.status == "draft")
     return await read_page(
-        find_project_page,
-        queries.select_project_pages,
+        project_list,
         parameters=query,
+        fields=fields,
         sort=query.sort or "-created_at",
         filters={
             "published": not caller.is_admin and not asks_own,

@@ -1,5 +1,6 @@
 """Proposals: bidding, choosing, withdrawing."""
 
+from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, Forbidden, NotFound
 from mercenary.http.access import Caller, role, signed_in
 from mercenary.http.conditions import IfMatch
@@ -29,22 +30,24 @@ async def submit_proposal(caller: Caller, id: ProjectId, body: NewProposal) -> C
 
 @endpoint("GET", "/projects/{id}/proposals", access=signed_in, problems=(NotFound, Forbidden))
 async def list_project_proposals(
-    caller: Caller, id: ProjectId, query: ProposalQuery
+    caller: Caller, id: ProjectId, query: ProposalQuery, fields: Fields
 ) -> Page[Proposal]:
     """List the bids for a project: all of them to its owner, to a freelancer the own one."""
-    return await service.list_for_project(caller, id, query)
+    return await service.list_for_project(caller, id, query, fields)
 
 
 @endpoint("GET", "/users/me/proposals", access=signed_in)
-async def list_own_proposals(caller: Caller, query: ProposalQuery) -> Page[Proposal]:
+async def list_own_proposals(
+    caller: Caller, query: ProposalQuery, fields: Fields
+) -> Page[Proposal]:
     """List the bids that you have made."""
-    return await service.list_own(caller, query)
+    return await service.list_own(caller, query, fields)
 
 
 @endpoint("GET", "/proposals/{id}", access=signed_in, problems=(NotFound,))
-async def show_proposal(caller: Caller, id: ProposalId) -> Proposal:
+async def show_proposal(caller: Caller, id: ProposalId, fields: Fields) -> Proposal:
     """Show a proposal to its freelancer, the project's owner, or an admin."""
-    return await service.visible_proposal(caller, id)
+    return await service.visible_proposal(caller, id, fields)
 
 
 @endpoint("PATCH", "/proposals/{id}", access=signed_in, problems=(NotFound, Forbidden, Conflict))

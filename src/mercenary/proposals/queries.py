@@ -3,12 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     DateTime,
     Integer,
     Numeric,
@@ -25,48 +23,40 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.engine import current
 from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.access import UserId
 from mercenary.http.wire import rfc3339
 from mercenary.projects.schemas import ProjectId
 from mercenary.proposals.schemas import Proposal, ProposalId
 from mercenary.proposals.tables import proposal_ids, proposals
 
-# In the order of Proposal's fields, so that a row becomes one without a look-up a field.
-_COLUMNS: tuple[ColumnElement[Any], ...] = (
-    proposals.c.id,
-    proposals.c.project_id,
-    proposals.c.freelancer_id,
-    proposals.c.cover_letter,
-    proposals.c.bid,
-    proposals.c.currency,
-    proposals.c.estimated_days,
-    proposals.c.status,
-    proposals.c.created_at,
-    proposals.c.updated_at,
-    proposals.c.version,
+_projection = Projection(
+    Proposal,
+    {
+        "id": proposals.c.id,
+        "project_id": proposals.c.project_id,
+        "freelancer_id": proposals.c.freelancer_id,
+        "cover_letter": proposals.c.cover_letter,
+        "bid": proposals.c.bid,
+        "currency": proposals.c.currency,
+        "estimated_days": proposals.c.estimated_days,
+        "status": proposals.c.status,
+        "created_at": proposals.c.created_at,
+        "updated_at": proposals.c.updated_at,
+        "version": proposals.c.version,
+    },
+    converts={"created_at": rfc3339, "updated_at": rfc3339},
 )
 # By the id alone: a proposal's own address doesn't name its project, so on a sharded database
-# this read asks every shard's index.
-_BY_ID = select(*_COLUMNS).where(proposals.c.id == func.any(array_of("ids", BigInteger())))
+# this read asks every shard's index. Its parties are its freelancer and the project's owner.
+select_proposals = KeyQuery(
+    "select_proposals", _projection, proposals.c.id, always=("project_id", "freelancer_id")
+)
 # What a decision about some proposals of a project bears on: those, and all that are pending.
-_AT_STAKE = select(*_COLUMNS).where(
+_AT_STAKE = select(*_projection.columns(None)).where(
     proposals.c.project_id == func.any(array_of("project_ids", BigInteger())),
     or_(proposals.c.status == "pending", proposals.c.id == func.any(array_of("ids", BigInteger()))),
 )
-
-
-def _proposal(row: Sequence[Any]) -> Proposal:
-    *fields, created_at, updated_at, version = row[:11]
-    fields += (rfc3339(created_at), rfc3339(updated_at), version)
-    return Proposal(*fields)
-
-
-async def select_proposals(
-    db: AsyncConnection, ids: Sequence[ProposalId]
-) -> Mapping[ProposalId, Proposal]:
-    """Proposals by id."""
-    rows = (await db.execute(_BY_ID, {"ids": ids})).all()
-    return {row[0]: _proposal(row) for row in rows}
 
 
 async def select_at_stake(
@@ -74,7 +64,8 @@ async def select_at_stake(
 ) -> dict[ProposalId, Proposal]:
     """These proposals, and every pending one for the projects."""
     asked = {"project_ids": list(project_ids), "ids": ids}
-    return {row[0]: _proposal(row) for row in (await tx.execute(_AT_STAKE, asked)).all()}
+    rows = (await tx.execute(_AT_STAKE, asked)).all()
+    return {row[0]: _projection.build(row) for row in rows}
 
 
 async def take_ids(tx: AsyncConnection, count: int) -> list[ProposalId]:
@@ -172,15 +163,18 @@ async def select_letters(
 
 
 _created = SortKey(lambda _: proposals.c.created_at, DateTime(timezone=True), datetime)
+_BY_TIME = frozenset({"created_at", "-created_at"})
 _bid = SortKey(lambda _: proposals.c.bid, Numeric(12, 2), Decimal)
 
 select_proposal_pages = PageQuery(
     "select_proposal_pages",
-    columns=_COLUMNS,
+    _projection,
     key=proposals.c.id,
     filters={
-        "project_id": Filter(BigInteger(), lambda id: proposals.c.project_id == id),
-        "freelancer_id": Filter(BigInteger(), lambda id: proposals.c.freelancer_id == id),
+        "project_id": Filter(BigInteger(), lambda id: proposals.c.project_id == id, leads=_BY_TIME),
+        "freelancer_id": Filter(
+            BigInteger(), lambda id: proposals.c.freelancer_id == id, leads=_BY_TIME
+        ),
         "status": Filter(Text(), lambda status: proposals.c.status == status),
     },
     sorts={
@@ -189,5 +183,4 @@ select_proposal_pages = PageQuery(
         "bid": _bid,
         "-bid": replace(_bid, descending=True),
     },
-    build=_proposal,
 )

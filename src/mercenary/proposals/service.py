@@ -13,6 +13,8 @@ from msgspec.structs import asdict, replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.batches import read_batch, write_batch
+from mercenary.db.listing import Listing
+from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, Forbidden, NotFound, ProblemError
 from mercenary.http.access import Caller, UserId
 from mercenary.http.conditions import ANY_STATE, IfMatch
@@ -30,7 +32,9 @@ from mercenary.proposals.schemas import (
 )
 
 find_proposal = read_batch(queries.select_proposals)
-find_proposal_page = read_batch(queries.select_proposal_pages, max_size=32)
+proposal_list = Listing(queries.select_proposal_pages)
+# Enough of a project to tell whose it is and who may see it.
+_OWNED: Fields = ("client_id",)
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -60,24 +64,24 @@ class Decision(msgspec.Struct, frozen=True):
     verdict: Literal["accepted", "rejected"]
 
 
-async def visible_proposal(caller: Caller, id: ProposalId) -> Proposal:
-    """The proposal, if the caller is a party to it.
+async def visible_proposal(caller: Caller, id: ProposalId, fields: Fields = None) -> Proposal:
+    """The proposal, or some fields of it, if the caller is a party to it.
 
     Raises:
         NotFound: there is none, or it is between others.
     """
-    proposal = await find_proposal(id)
+    proposal = await find_proposal((id, fields))
     if proposal is not None:
         if caller.is_admin or proposal.freelancer_id == caller.id:
             return proposal
-        project = await projects.find_project(proposal.project_id)
+        project = await projects.find_project((proposal.project_id, _OWNED))
         if project is not None and projects.may_manage(caller, project):
             return proposal
     raise NotFound("proposal", id)
 
 
 async def list_for_project(
-    caller: Caller, project_id: ProjectId, query: ProposalQuery
+    caller: Caller, project_id: ProjectId, query: ProposalQuery, fields: Fields = None
 ) -> Page[Proposal]:
     """The bids for a project: all of them to its owner, to a freelancer the own one.
 
@@ -85,16 +89,17 @@ async def list_for_project(
         NotFound: there is no such project, or none that the caller may see.
         Forbidden: the project is another client's.
     """
-    project = await projects.visible_project(caller, project_id)
+    project = await projects.visible_project(caller, project_id, _OWNED)
     owns = projects.may_manage(caller, project)
     if not owns and caller.role != "freelancer":
         raise Forbidden("Only the project's owner may see its proposals.")
-    return await _read(query, project_id=project_id, freelancer_id=None if owns else caller.id)
+    freelancer_id = None if owns else caller.id
+    return await _read(query, fields, project_id=project_id, freelancer_id=freelancer_id)
 
 
-async def list_own(caller: Caller, query: ProposalQuery) -> Page[Proposal]:
+async def list_own(caller: Caller, query: ProposalQuery, fields: Fields = None) -> Page[Proposal]:
     """The bids that the caller has made."""
-    return await _read(query, project_id=None, freelancer_id=caller.user_id)
+    return await _read(query, fields, project_id=None, freelancer_id=caller.user_id)
 
 
 async def submit(submission: Submission) -> Proposal:
@@ -118,7 +123,7 @@ async def revise(
         PreconditionFailed: it has changed since the caller read it.
         Conflict: it isn't pending any more.
     """
-    proposal = await visible_proposal(caller, id)
+    proposal = await visible_proposal(caller, id, ("project_id",))
     return await change_proposal(Revision(caller, proposal.project_id, id, patch, if_match))
 
 
@@ -132,7 +137,7 @@ async def decide(
         Forbidden: the caller isn't the project's owner.
         Conflict: the proposal isn't pending, or the project isn't open.
     """
-    proposal = await visible_proposal(caller, id)
+    proposal = await visible_proposal(caller, id, ("project_id",))
     return await decide_proposal(Decision(caller, proposal.project_id, id, verdict))
 
 
@@ -157,7 +162,7 @@ async def change_proposals(
 ) -> Sequence[Proposal | Exception]:
     """Change bids while this transaction holds their projects; asks about one follow each other."""
     await projects.lock_projects(tx, {ask.project_id for ask in asks})
-    before = await queries.select_proposals(tx, [ask.id for ask in asks])
+    before = await queries.select_proposals.whole(tx, [ask.id for ask in asks])
     held = dict(before)
     outcomes: list[Proposal | Exception] = []
     for ask in asks:
@@ -199,7 +204,7 @@ async def retract(tx: AsyncConnection, ids: Sequence[ProposalId]) -> None:
 
     The transaction holds their projects. One that was accepted meanwhile stays as it is.
     """
-    held = await queries.select_proposals(tx, ids) if ids else {}
+    held = await queries.select_proposals.whole(tx, ids) if ids else {}
     emptied = [
         replace(
             proposal,
@@ -220,12 +225,16 @@ decide_proposal = write_batch(decide_proposals, order=lambda ask: ask.project_id
 
 
 async def _read(
-    query: ProposalQuery, *, project_id: ProjectId | None, freelancer_id: UserId | None
+    query: ProposalQuery,
+    fields: Fields,
+    *,
+    project_id: ProjectId | None,
+    freelancer_id: UserId | None,
 ) -> Page[Proposal]:
     return await read_page(
-        find_proposal_page,
-        queries.select_proposal_pages,
+        proposal_list,
         parameters=query,
+        fields=fields,
         sort=query.sort,
         filters={
             "project_id": project_id,

@@ -1,7 +1,6 @@
 """All that the database is asked about skills. Every function takes many and returns many."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import (
     BigInteger,
@@ -20,31 +19,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.engine import current
 from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.wire import rfc3339
 from mercenary.skills.schemas import Skill, SkillId
 from mercenary.skills.tables import skill_ids, skills
 
-_COLUMNS: tuple[ColumnElement[Any], ...] = (
-    skills.c.id,
-    skills.c.name,
-    skills.c.created_at,
-    skills.c.updated_at,
-    skills.c.version,
+_projection = Projection(
+    Skill,
+    {
+        "id": skills.c.id,
+        "name": skills.c.name,
+        "created_at": skills.c.created_at,
+        "updated_at": skills.c.updated_at,
+        "version": skills.c.version,
+    },
+    converts={"created_at": rfc3339, "updated_at": rfc3339},
 )
-_IDS = func.any(array_of("ids", BigInteger()))
-_BY_ID = select(*_COLUMNS).where(skills.c.id == _IDS)
-_KNOWN = select(skills.c.id).where(skills.c.id == _IDS)
-
-
-def _skill(row: Sequence[Any]) -> Skill:
-    id, name, created_at, updated_at, version = row[:5]
-    return Skill(id, name, rfc3339(created_at), rfc3339(updated_at), version)
-
-
-async def select_skills(db: AsyncConnection, ids: Sequence[SkillId]) -> Mapping[SkillId, Skill]:
-    """Skills by id."""
-    rows = (await db.execute(_BY_ID, {"ids": ids})).all()
-    return {row[0]: _skill(row) for row in rows}
+select_skills = KeyQuery("select_skills", _projection, skills.c.id)
+_KNOWN = select(skills.c.id).where(skills.c.id == func.any(array_of("ids", BigInteger())))
 
 
 async def select_known_ids(db: AsyncConnection, ids: Collection[int]) -> set[int]:
@@ -57,7 +49,7 @@ _INSERT = (
     insert(skills)
     .from_select(list(_NEW.c.keys()), select(*_NEW.c))
     .on_conflict_do_nothing(index_elements=[func.lower(skills.c.name)])
-    .returning(*_COLUMNS)
+    .returning(*_projection.columns(None))
 )
 
 
@@ -69,7 +61,7 @@ async def insert_skills(
     The database judges what is equal, by the rules of its own lower().
     """
     rows = (await tx.execute(_INSERT, columns_of("new", _NEW.c.keys(), names.items()))).all()
-    return {row[0]: _skill(row) for row in rows}
+    return {row[0]: _projection.build(row) for row in rows}
 
 
 async def take_ids(tx: AsyncConnection, count: int) -> list[SkillId]:
@@ -94,12 +86,12 @@ def _rank(words: ColumnElement[str]) -> ColumnElement[float]:
 
 select_skill_pages = PageQuery(
     "select_skill_pages",
-    columns=_COLUMNS,
+    _projection,
     key=skills.c.id,
-    filters={"q": Filter(Text(), _resembles)},
+    # The list is short: whatever is looked for, looking at all of it is as good a way as any.
+    filters={"q": Filter(Text(), _resembles, leads=frozenset({"-rank"}))},
     sorts={
         "name": SortKey(lambda _: func.lower(skills.c.name), Text(), str),
         "-rank": SortKey(lambda asked: _rank(asked["q"]), Float(), float, descending=True),
     },
-    build=_skill,
 )

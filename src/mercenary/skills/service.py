@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.batches import read_batch, write_batch
+from mercenary.db.listing import Listing
+from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, NotFound
 from mercenary.http.endpoint import Page
 from mercenary.http.lists import read_page
@@ -12,7 +14,7 @@ from mercenary.skills import queries
 from mercenary.skills.schemas import NewSkill, Skill, SkillId, SkillQuery
 
 find_skill = read_batch(queries.select_skills)
-find_skill_page = read_batch(queries.select_skill_pages, max_size=32)
+skill_list = Listing(queries.select_skill_pages)
 
 
 async def known_ids(tx: AsyncConnection, ids: Collection[int]) -> set[int]:
@@ -20,24 +22,24 @@ async def known_ids(tx: AsyncConnection, ids: Collection[int]) -> set[int]:
     return await queries.select_known_ids(tx, ids) if ids else set()
 
 
-async def existing_skill(id: SkillId) -> Skill:
-    """The skill.
+async def existing_skill(id: SkillId, fields: Fields = None) -> Skill:
+    """The skill, or some fields of it.
 
     Raises:
         NotFound: there is none.
     """
-    skill = await find_skill(id)
+    skill = await find_skill((id, fields))
     if skill is None:
         raise NotFound("skill", id)
     return skill
 
 
-async def list_skills(query: SkillQuery) -> Page[Skill]:
+async def list_skills(query: SkillQuery, fields: Fields = None) -> Page[Skill]:
     """A page of skills: by name, or the best matches of a search first."""
     return await read_page(
-        find_skill_page,
-        queries.select_skill_pages,
+        skill_list,
         parameters=query,
+        fields=fields,
         sort="name" if query.q is None else "-rank",
         filters={"q": query.q},
     )

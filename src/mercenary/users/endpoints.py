@@ -1,5 +1,6 @@
 """Users: what may be asked, by whom, at what price."""
 
+from mercenary.db.projection import Fields
 from mercenary.errors import NotFound
 from mercenary.http.access import Caller, UserId, anyone, role, signed_in
 from mercenary.http.conditions import IfMatch
@@ -9,21 +10,21 @@ from mercenary.users.schemas import SkillLevels, User, UserPatch, UserQuery
 
 
 @endpoint("GET", "/users", access=anyone, cache=shared(tag="users"))
-async def list_users(caller: Caller, query: UserQuery) -> Page[User]:
+async def list_users(caller: Caller, query: UserQuery, fields: Fields) -> Page[User]:
     """List users. Deactivated ones and e-mail addresses are for admins only."""
-    return await service.list_users(caller, query)
+    return await service.list_users(caller, query, fields)
 
 
 @endpoint("GET", "/users/me", access=signed_in, problems=(NotFound,))
-async def show_own_user(caller: Caller) -> User:
+async def show_own_user(caller: Caller, fields: Fields) -> User:
     """Show the own profile, e-mail address included."""
-    return await service.own_user(caller.user_id)
+    return await service.own_user(caller.user_id, fields)
 
 
 @endpoint("GET", "/users/{id}", access=anyone, cache=shared(tag="user:{id}"), problems=(NotFound,))
-async def show_user(caller: Caller, id: UserId) -> User:
+async def show_user(caller: Caller, id: UserId, fields: Fields) -> User:
     """Show a user. One who is deactivated is found by admins only."""
-    return await service.visible_user(caller, id)
+    return await service.visible_user(caller, id, fields)
 
 
 @endpoint("PATCH", "/users/me", access=signed_in, problems=(NotFound,))

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import (
@@ -32,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
 from mercenary.db.engine import current
 from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.access import UserId
 from mercenary.http.wire import rfc3339
 from mercenary.users.schemas import Account, SkillLevel, User
@@ -44,39 +44,44 @@ _skills = list_of(
     .order_by(user_skills.c.skill_id)
 ).label("skills")
 
-# In the order of User's fields, so that a row becomes one without a look-up a field.
-_COLUMNS: tuple[ColumnElement[Any], ...] = (
-    users.c.id,
-    users.c.name,
-    users.c.role,
-    users.c.headline,
-    users.c.bio,
-    _skills,
-    users.c.hourly_rate,
-    users.c.currency,
-    users.c.country,
-    users.c.created_at,
-    users.c.updated_at,
-    users.c.version,
-    users.c.email,
-    users.c.is_active,
+
+def _levels(pairs: Sequence[Sequence[int]]) -> list[SkillLevel]:
+    return [SkillLevel(skill_id, level) for skill_id, level in pairs]
+
+
+_projection = Projection(
+    User,
+    {
+        "id": users.c.id,
+        "name": users.c.name,
+        "role": users.c.role,
+        "headline": users.c.headline,
+        "bio": users.c.bio,
+        "skills": _skills,
+        "hourly_rate": users.c.hourly_rate,
+        "currency": users.c.currency,
+        "country": users.c.country,
+        "created_at": users.c.created_at,
+        "updated_at": users.c.updated_at,
+        "version": users.c.version,
+        "email": users.c.email,
+        "is_active": users.c.is_active,
+    },
+    converts={"skills": _levels, "created_at": rfc3339, "updated_at": rfc3339},
 )
+# What isn't for everybody isn't even read for everybody.
+_public = _projection.replaced(email=null().label("email"), is_active=null().label("is_active"))
+
+# Active or not, with what only they and admins may see.
+select_users = KeyQuery("select_users", _projection, users.c.id, always=("is_active",))
+# As everybody may see them.
+select_public_users = KeyQuery(
+    "select_public_users", _public, users.c.id, condition=users.c.is_active == true()
+)
+
 _AMONG = users.c.id == func.any(array_of("ids", BigInteger()))
-_BY_ID = select(*_COLUMNS).where(_AMONG)
 _ACCOUNTS = select(users.c.id, users.c.role, users.c.is_active, users.c.email).where(_AMONG)
 _LOCK = select(users.c.id).where(_AMONG).order_by(users.c.id).with_for_update()
-
-
-def _user(row: Sequence[Any]) -> User:
-    skills = [SkillLevel(skill_id, level) for skill_id, level in row[5]]
-    fields = [*row[:5], skills, *row[6:9], rfc3339(row[9]), rfc3339(row[10]), *row[11:14]]
-    return User(*fields)
-
-
-async def select_users(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, User]:
-    """Users by id, active or not, with what only they and admins may see."""
-    rows = (await db.execute(_BY_ID, {"ids": ids})).all()
-    return {row[0]: _user(row) for row in rows}
 
 
 async def select_accounts(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, Account]:
@@ -92,7 +97,7 @@ async def lock_users(tx: AsyncConnection, ids: Collection[UserId]) -> dict[UserI
     skills as they were before.
     """
     await tx.execute(_LOCK, {"ids": sorted(set(ids))})
-    return dict(await select_users(tx, list(set(ids))))
+    return await select_users.whole(tx, list(set(ids)))
 
 
 _NEW = rows_of(
@@ -253,11 +258,12 @@ def _matches(words: ColumnElement[str]) -> ColumnElement[bool]:
 
 _created = SortKey(lambda _: users.c.created_at, DateTime(timezone=True), datetime)
 
+_BY_TIME = frozenset({"created_at", "-created_at"})
 _FILTERS = {
-    "active": Filter(None, lambda _: users.c.is_active == true()),
-    "role": Filter(Text(), lambda role: users.c.role == role),
+    "active": Filter(None, lambda _: users.c.is_active == true(), hides=True),
+    "role": Filter(Text(), lambda role: users.c.role == role, leads=_BY_TIME),
     "skill": Filter(BigInteger(), _has_skill),
-    "country": Filter(Text(), lambda country: users.c.country == country),
+    "country": Filter(Text(), lambda country: users.c.country == country, leads=_BY_TIME),
     "q": Filter(Text(), _matches),
 }
 _SORTS = {
@@ -274,19 +280,8 @@ _SORTS = {
 }
 
 select_user_pages = PageQuery(
-    "select_user_pages",
-    columns=_COLUMNS,
-    key=users.c.id,
-    filters=_FILTERS,
-    sorts=_SORTS,
-    build=_user,
+    "select_user_pages", _projection, key=users.c.id, filters=_FILTERS, sorts=_SORTS
 )
-# What isn't for everybody isn't even read for everybody.
 select_public_pages = PageQuery(
-    "select_public_pages",
-    columns=(*_COLUMNS[:-2], null().label("email"), null().label("is_active")),
-    key=users.c.id,
-    filters=_FILTERS,
-    sorts=_SORTS,
-    build=_user,
+    "select_public_pages", _public, key=users.c.id, filters=_FILTERS, sorts=_SORTS
 )

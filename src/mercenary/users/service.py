@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary import settings
 from mercenary.db.batches import read_batch, write_batch
+from mercenary.db.listing import Listing
+from mercenary.db.projection import Fields
 from mercenary.errors import Fault, Invalid, NotFound, ProblemError
 from mercenary.http.access import Caller, Role, UserId
 from mercenary.http.conditions import ANY_STATE, IfMatch
@@ -22,9 +24,10 @@ from mercenary.users.schemas import MAX_SKILLS, SkillLevel, User, UserPatch, Use
 DEFAULT_CURRENCY = "USD"
 
 find_user = read_batch(queries.select_users)
+find_public_user = read_batch(queries.select_public_users)
 find_account = read_batch(queries.select_accounts)
-find_user_page = read_batch(queries.select_user_pages, max_size=32)
-find_public_page = read_batch(queries.select_public_pages, max_size=32)
+user_list = Listing(queries.select_user_pages)
+public_list = Listing(queries.select_public_pages)
 take_ids = queries.take_ids
 select_accounts = queries.select_accounts
 
@@ -54,40 +57,36 @@ class Departure(msgspec.Struct, frozen=True):
     if_match: IfMatch
 
 
-async def visible_user(caller: Caller, id: UserId) -> User:
-    """The user as the caller may see them.
+async def visible_user(caller: Caller, id: UserId, fields: Fields = None) -> User:
+    """The user, or some fields of theirs, as the caller may see them.
 
     Raises:
         NotFound: there is none, or they are deactivated and the caller is no admin.
     """
-    user = await find_user(id)
-    if user is None or not (user.is_active or caller.is_admin):
+    user = await (find_user if caller.is_admin else find_public_user)((id, fields))
+    if user is None:
         raise NotFound("user", id)
-    return user if caller.is_admin else _public(user)
+    return user
 
 
-async def own_user(id: UserId) -> User:
-    """The user with all that only they and admins may see.
+async def own_user(id: UserId, fields: Fields = None) -> User:
+    """The user, or some fields of theirs, with all that only they and admins may see.
 
     Raises:
         NotFound: the account was deactivated or erased meanwhile.
     """
-    user = await find_user(id)
+    user = await find_user((id, fields))
     if user is None or not user.is_active:
         raise NotFound("user", id)
     return user
 
 
-async def list_users(caller: Caller, query: UserQuery) -> Page[User]:
+async def list_users(caller: Caller, query: UserQuery, fields: Fields = None) -> Page[User]:
     """A page of users; admins see the deactivated ones too, and everybody's e-mail address."""
-    pages = (
-        (find_user_page, queries.select_user_pages)
-        if caller.is_admin
-        else (find_public_page, queries.select_public_pages)
-    )
     return await read_page(
-        *pages,
+        user_list if caller.is_admin else public_list,
         parameters=query,
+        fields=fields,
         sort=query.sort or "-created_at",
         filters={
             "active": not caller.is_admin,
@@ -157,10 +156,6 @@ async def change_users(tx: AsyncConnection, asks: Sequence[Change]) -> Sequence[
 
 
 change_user = write_batch(change_users, order=lambda change: change.id)
-
-
-def _public(user: User) -> User:
-    return replace(user, email=None, is_active=None)
 
 
 def _user_of(new: NewUser) -> User:

@@ -18,6 +18,7 @@ from mercenary.errors import (
     NotAcceptable,
     NotFound,
     Overloaded,
+    PageTooDeep,
     PayloadTooLarge,
     PreconditionFailed,
     ProblemError,
@@ -262,7 +263,7 @@ def problems_of(endpoint: Endpoint, signature: Signature) -> set[type[ProblemErr
     if signature.takes_if_match:
         problems.add(PreconditionFailed)
     if "cursor" in signature.query.__struct_fields__:
-        problems.add(InvalidCursor)
+        problems |= {InvalidCursor, PageTooDeep}
     if endpoint.rate is not UNLIMITED:
         problems.add(TooManyRequests)
     if endpoint.base == BASE_PATH:  # the others ask no database

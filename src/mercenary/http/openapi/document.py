@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from mercenary.http.decoding import repeatable_in
 from mercenary.http.endpoint import Endpoint
 from mercenary.http.idempotency import MAX_KEY
 from mercenary.http.invocation import Signature
@@ -158,7 +159,7 @@ def _path_parameters(endpoint: Endpoint, signature: Signature) -> list[dict[str,
 
 
 def _query_parameters(signature: Signature) -> list[dict[str, Any]]:
-    if not signature.takes_query:
+    if not signature.query.__struct_fields__:
         return []
     parameters = []
     for name, schema in parameters_of(signature.query):
@@ -166,7 +167,8 @@ def _query_parameters(signature: Signature) -> list[dict[str, Any]]:
         if "description" in schema:
             parameter["description"] = schema.pop("description")
         if schema.get("type") == "array":
-            parameter |= {"style": "form", "explode": True}
+            repeated = name in repeatable_in(signature.query)
+            parameter |= {"style": "form", "explode": repeated}
         parameters.append(parameter)
     return parameters
 

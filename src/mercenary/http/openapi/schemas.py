@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from mercenary.http.endpoint import Page
+from mercenary.http.fields import resource_of
 from mercenary.http.problems import Problem
 from mercenary.http.wire import MAX_ID, Amount, schema_hook
 
@@ -33,6 +34,9 @@ class Schemas:
 
     def __init__(self, types: Iterable[Any]) -> None:
         known = list(dict.fromkeys(types))
+        self._resources = {
+            resource.__name__ for type_ in known if (resource := resource_of(type_)) is not None
+        }
         schemas, components = msgspec.json.schema_components(
             known, schema_hook=schema_hook, ref_template=REF
         )
@@ -51,8 +55,9 @@ class Schemas:
     def _complete_components(self) -> None:
         for name, schema in self.components.items():
             schema["title"] = name
-            if not schema.get("required", True):
-                del schema["required"]
+            # With `fields` any property of a resource may be missing.
+            if name in self._resources or not schema.get("required", True):
+                schema.pop("required", None)
         problem = self.components.get(Problem.__name__)
         if problem is not None:  # what has nothing to say is left out, and never null
             properties = problem["properties"]
@@ -84,7 +89,11 @@ def example_of(type_: Any) -> Any:
     if kind is list:
         return [example_of(get_args(type_)[0])]
     if kind is Page:
-        return {"items": [example_of(get_args(type_)[0])], "next_cursor": _CURSOR_EXAMPLE}
+        return {
+            "items": [example_of(get_args(type_)[0])],
+            "next_cursor": _CURSOR_EXAMPLE,
+            "total": 96_942,
+        }
     example = getattr(kind, "example", None)
     if not isinstance(example, Mapping):
         raise TypeError(f"{kind.__name__} goes over the wire and has no example")

@@ -1,0 +1,47 @@
+"""A list as a feature's rules ask for it; declare one a list in its `service.py`."""
+
+from asyncio import Future
+from typing import Generic, TypeVar
+
+import msgspec
+
+from mercenary.db.batches import read_batch
+from mercenary.db.pages import Filters, PageAsk, PageQuery, Slice
+
+Item = TypeVar("Item", bound=msgspec.Struct)
+
+_PAGES_A_BATCH = 32
+# Each is a statement of its own, and callers wait for the slowest of their batch.
+_SEARCHES_A_BATCH = 8
+
+
+class Listing(Generic[Item]):
+    """Its pages, its searches and its totals, each in a batch of its own.
+
+    Totals take one lane at most, because they alone can't be kept short: they are exact.
+    """
+
+    def __init__(self, query: PageQuery[Item]) -> None:
+        self.query = query
+        self._pages = read_batch(query.pages, name=query.name, max_size=_PAGES_A_BATCH)
+        self._searches = read_batch(
+            query.searches,
+            name=f"{query.name}_searches",
+            max_size=_SEARCHES_A_BATCH,
+            searching=True,
+        )
+        self._totals = read_batch(
+            query.totals,
+            name=f"{query.name}_totals",
+            max_size=_SEARCHES_A_BATCH,
+            searching=True,
+            parallel=1,
+        )
+
+    def page(self, ask: PageAsk) -> "Future[Slice[Item] | None]":
+        """Ask for a page."""
+        return (self._searches if self.query.is_search(ask) else self._pages)(ask)
+
+    def total(self, filters: Filters) -> "Future[int | None]":
+        """Ask how many rows there are on all pages together."""
+        return self._totals(filters)
