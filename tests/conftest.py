@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 # Before anything reads the settings: hashes as cheap as Argon2 allows and limits that nobody meets,
@@ -19,6 +20,7 @@ os.environ |= {
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 from sqlalchemy import event, make_url
 
@@ -68,12 +70,21 @@ async def database_uri(postgres: EmbeddedPostgres, template: str) -> AsyncIterat
 
 
 @pytest.fixture(scope="module")
-async def application(database_uri: str, valkey: EmbeddedValkey) -> AsyncIterator[Application]:
+def changed_settings() -> dict[str, Any]:
+    """Settings by their fields' names; a module that wants other ones has a fixture of its own."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+async def application(
+    database_uri: str, valkey: EmbeddedValkey, changed_settings: dict[str, Any]
+) -> AsyncIterator[Application]:
     """The application, started on the module's database."""
     os.environ["CACHE_CONFIG"] = valkey.cache_config
     os.environ["SQLALCHEMY_DATABASE_URI"] = database_uri
     settings.get.cache_clear()
-    application = Application(settings.get(), database_uri)
+    options = msgspec.structs.replace(settings.get(), **changed_settings)
+    application = Application(options, database_uri)
     await application.start()
     yield application
     await application.stop()

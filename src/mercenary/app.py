@@ -10,6 +10,7 @@ from mercenary.auth import endpoints as auth
 from mercenary.auth.service import authenticator
 from mercenary.cache import valkey
 from mercenary.db import engine
+from mercenary.edge.admission import Admission
 from mercenary.edge.body import Body
 from mercenary.edge.client_address import ClientAddress
 from mercenary.edge.coding import Coding
@@ -18,6 +19,7 @@ from mercenary.edge.deadline import Deadline
 from mercenary.edge.dispatch import Dispatch
 from mercenary.edge.door import Door
 from mercenary.edge.identity import Identity
+from mercenary.edge.overload import Overload
 from mercenary.edge.problems import Problems
 from mercenary.edge.rate_limit import RateLimit
 from mercenary.edge.request_id import RequestId
@@ -50,10 +52,16 @@ class Application:
         self.router = Router(ENDPOINTS, options.max_json_depth)
         reference_service.describe(self.router.endpoints)
         self.limiter = Limiter(options)
+        self.admission = Admission(
+            least=options.in_flight_least,
+            start=options.in_flight_start,
+            most=options.in_flight_most,
+        )
         app: ASGIApp = Dispatch()
         app = RateLimit(app, options, self.limiter)
         app = Identity(app, authenticator().identify)
-        app = Deadline(app, options.request_deadline)
+        app = Deadline(app)
+        app = Overload(app, self.admission, options.request_deadline)
         app = Body(
             app,
             limit=options.max_body_bytes,

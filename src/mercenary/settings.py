@@ -115,6 +115,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     statement_timeout: Seconds = 5.0
     lock_timeout: Seconds = 2.0
     request_deadline: Seconds = 10.0
+    # Requests in flight in a worker: the limit begins at `start` and moves between the others.
+    in_flight_least: Count = 16
+    in_flight_start: Count = 256
+    in_flight_most: Count = 2048
     # Connections of a worker that carry its batches: the design's figures come from two to four.
     batch_lanes: Annotated[int, Meta(ge=1, le=64)] = 4
     batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 256

@@ -14,7 +14,8 @@ import psutil  # type: ignore[import-untyped]
 
 from mercenary.settings import GUIDE_NAMES, PREFIX
 
-SMALL = ("--scale", "1k", "--seconds", "1", "--runs", "1")
+# So few connections that even a busy machine has room for all: refusals would be errors.
+SMALL = ("--scale", "1k", "--seconds", "1", "--runs", "1", "--connections", "8")
 CONTENDERS = ["mercenary", "bare-asgi", "plain-fastapi"]
 ROWS = ["list-users", "get-project", "create-project"]
 ROW_KEYS = [

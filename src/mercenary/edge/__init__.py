@@ -9,6 +9,7 @@ transaction. `app.py` puts them in order. What they tell each other stands in th
 - `accepted`, the content codings that the caller takes, by Coding;
 - `invocation` (the endpoint, or None) and `path_values`, by Routing;
 - `body`, the whole of it where the endpoint takes one, by Body;
+- `sojourn.current()`, by Overload: until when the request is worth answering (not in the scope);
 - `caller` and `refusal` (what is wrong with the credentials, or None), by Identity;
 - `answered`, by `http.responses.respond`, which sends every answer.
 """

@@ -9,14 +9,13 @@ from mercenary.errors import DeadlineExceeded
 
 
 class Deadline:
-    """Gives up on a request after `seconds`; what its batch has begun is carried through.
+    """Gives up on a request when its sojourn ends; what its batch has begun is carried through.
 
-    Whatever the request asks for knows the time by `sojourn.current()`, down to the database.
+    Whatever the request asks for knows the time by the same sojourn, down to the database.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on for as long as it may take.
@@ -24,15 +23,14 @@ class Deadline:
         Raises:
             DeadlineExceeded: it took longer.
         """
-        if scope["type"] != "http":
+        stay = sojourn.current()
+        if scope["type"] != "http" or stay is None:
             await self.app(scope, receive, send)
             return
-        stay = sojourn.Sojourn(asyncio.get_running_loop().time() + self.seconds)
-        sojourn.enter(stay)
         try:
             async with asyncio.timeout_at(stay.deadline) as limit:
                 await self.app(scope, receive, send)
         except TimeoutError as error:
             if limit.expired():
-                raise DeadlineExceeded(f"A request may take {self.seconds:g} seconds.") from error
+                raise DeadlineExceeded from error
             raise

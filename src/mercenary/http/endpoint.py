@@ -12,7 +12,7 @@ knows everything a caller may rely on.
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from enum import Enum
+from enum import Enum, IntEnum
 from types import ModuleType
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -38,6 +38,18 @@ class Rate(Enum):
 
 
 UNLIMITED, STANDARD, SENSITIVE = Rate.UNLIMITED, Rate.STANDARD, Rate.SENSITIVE
+
+
+class Criticality(IntEnum):
+    """Who is served while not all can be: of a busy worker's callers, the first of these last.
+
+    Derived where an endpoint doesn't declare it: GET reads, and searches where it is given a `q`;
+    anything else writes, signing in among it. Nothing is ever refused that no rate limits.
+    """
+
+    WRITE = 0
+    READ = 1
+    SEARCH = 2
 
 
 class CachePolicy(msgspec.Struct, frozen=True):
@@ -123,6 +135,7 @@ class Endpoint(msgspec.Struct, frozen=True, eq=False):
     idempotent: bool
     problems: tuple[type[ProblemError], ...]
     base: str
+    criticality: Criticality | None
 
     @property
     def name(self) -> str:
@@ -150,16 +163,19 @@ def endpoint(
     idempotent: bool = False,
     problems: tuple[type[ProblemError], ...] = (),
     base: str = BASE_PATH,
+    criticality: Criticality | None = None,
 ) -> Callable[[Handler], Endpoint]:
     """Declare what the decorated handler answers.
 
     `problems` are those of the handler's own, beside what its parameters already imply.
     `idempotent` accepts an Idempotency-Key; the handler then makes one write, and what that write
-    gives is the answer.
+    gives is the answer. `criticality` is declared where the method doesn't tell it.
     """
 
     def declare(handler: Handler) -> Endpoint:
-        return Endpoint(method, path, handler, access, rate, cache, idempotent, problems, base)
+        return Endpoint(
+            method, path, handler, access, rate, cache, idempotent, problems, base, criticality
+        )
 
     return declare
 

@@ -22,7 +22,15 @@ from mercenary.errors import (
 from mercenary.http.access import Caller
 from mercenary.http.conditions import IfMatch, content_tag, is_known, version_tag
 from mercenary.http.decoding import BodyDecoder, NoParameters, QueryDecoder, parse_id
-from mercenary.http.endpoint import Content, Created, Endpoint, Page, Sends
+from mercenary.http.endpoint import (
+    UNLIMITED,
+    Content,
+    Created,
+    Criticality,
+    Endpoint,
+    Page,
+    Sends,
+)
 from mercenary.http.fields import cut_down, fields_in, resource_of, taking_fields, variant_of
 from mercenary.http.idempotency import REPLAYED, KeptAnswer, KeyedRequest, key_of
 from mercenary.http.lists import next_link
@@ -97,6 +105,12 @@ class Invocation:
         body = self.signature.body
         self._body = BodyDecoder(body, max_depth) if body is not None else None
         self._query = QueryDecoder(self.signature.query)
+        self._refusable = endpoint.rate is not UNLIMITED
+        self._criticality, self._searches = endpoint.criticality, False
+        if self._criticality is None:
+            reads = endpoint.method == "GET"
+            self._criticality = Criticality.READ if reads else Criticality.WRITE
+            self._searches = reads and "q" in self.signature.query.__struct_fields__
         self._kind = endpoint.path.strip("/").partition("/")[0].rstrip("s")
         self._parsers = [
             (name, self.signature.path_types[name] is not str) for name in self.signature.path
@@ -110,6 +124,15 @@ class Invocation:
     def takes_body(self) -> bool:
         """Whether `scope["body"]` must be there."""
         return self._body is not None
+
+    def criticality(self, query_string: bytes) -> Criticality | None:
+        """The class that a request is in; None for one that is never refused."""
+        if not self._refusable:
+            return None
+        # Not decoded: who hides a `q` behind percent signs is taken for a reader, which is no harm.
+        if self._searches and (query_string.startswith(b"q=") or b"&q=" in query_string):
+            return Criticality.SEARCH
+        return self._criticality
 
     async def __call__(self, scope: Scope, send: Send, values: list[str]) -> None:
         """Answer one request; `values` are the raw ones of the path's parameters."""
