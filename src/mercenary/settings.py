@@ -132,6 +132,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     user_window: WholeSeconds = 3600
     sensitive_limit: Count = 100
     sensitive_window: WholeSeconds = 60
+    # Wrong passwords in a window: of an account from one address, and of an address in all.
+    login_failures: Count = 10
+    login_failures_by_address: Count = 100
+    login_window: WholeSeconds = 900
     # Worker processes on all hosts together, by default those of this one. While Valkey is away,
     # each of them grants a caller this part of a limit.
     limit_workers: Annotated[int, Meta(ge=1, le=100_000)] | None = None

@@ -30,9 +30,13 @@ async def register(body: NewAccount) -> Created[User]:
     idempotent=True,
     problems=(Unauthorized, Overloaded),
 )
-async def login(body: Credentials) -> Tokens:
-    """Sign in. An unknown address and a wrong password are answered alike."""
-    return await service.authenticator().login(body)
+async def login(body: Credentials, address: str) -> Tokens:
+    """Sign in. An unknown address and a wrong password are answered alike.
+
+    After some wrong passwords for an account, or many for several, the place that they came from
+    has to wait; others don't, nor does the account's owner elsewhere.
+    """
+    return await service.authenticator().login(body, address)
 
 
 @endpoint(
@@ -67,9 +71,9 @@ async def logout(caller: Caller) -> None:
     idempotent=True,
     problems=(Conflict, Overloaded),
 )
-async def change_password(caller: Caller, body: PasswordChange) -> None:
+async def change_password(caller: Caller, address: str, body: PasswordChange) -> None:
     """Set another password. Every other session of the account ends."""
-    await service.authenticator().change_password(caller, body)
+    await service.authenticator().change_password(caller, body, address)
 
 
 @endpoint("DELETE", "/users/me", access=signed_in, rate=SENSITIVE, problems=(NotFound,))

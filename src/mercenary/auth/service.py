@@ -20,9 +20,10 @@ from mercenary.auth import queries
 from mercenary.auth.passwords import Passwords
 from mercenary.auth.queries import Credential, SessionKey, StoredToken
 from mercenary.auth.schemas import Credentials, NewAccount, PasswordChange, Tokens
+from mercenary.auth.throttle import Throttle
 from mercenary.auth.tokens import Verifier, mint
 from mercenary.db.batches import read_batch, write_batch
-from mercenary.errors import Conflict, Invalid, Unauthorized
+from mercenary.errors import Conflict, Invalid, ProblemError, Unauthorized
 from mercenary.http.access import Caller, SessionId, UserId
 from mercenary.http.conditions import IfMatch
 from mercenary.users import service as users
@@ -60,6 +61,7 @@ class Authenticator:
         self.settings = options
         self.passwords = Passwords(options)
         self.verifier = Verifier(options)
+        self.throttle = Throttle(options)
 
     async def identify(self, token: str) -> Caller:
         """The caller whom an access token names.
@@ -85,15 +87,15 @@ class Authenticator:
             _Registration(account, await self.passwords.hash(account.password))
         )
 
-    async def login(self, given: Credentials) -> Tokens:
+    async def login(self, given: Credentials, address: str) -> Tokens:
         """Open a session.
 
         Raises:
             Unauthorized: no such account, or another password; the answer and its time don't tell.
+            TooManyRequests: too many passwords from there were wrong.
         """
-        credential = await find_credential(given.email.lower())
-        stored = credential.password_hash if credential else None
-        if not await self.passwords.verify(given.password, stored or None) or credential is None:
+        credential = await self._prove(given.email.lower(), given.password, address)
+        if credential is None:
             raise _wrong_credentials()
         return await open_session(_NewSession(credential))
 
@@ -105,18 +107,18 @@ class Authenticator:
         """
         return await rotate_token(_read_refresh_token(refresh_token))
 
-    async def change_password(self, caller: Caller, change: PasswordChange) -> None:
+    async def change_password(self, caller: Caller, change: PasswordChange, address: str) -> None:
         """Set another password and end the caller's other sessions.
 
         Raises:
             Invalid: `current` isn't the password in force.
+            TooManyRequests: too many passwords from there were wrong.
             Conflict: it was changed by somebody else at the same moment.
         """
         account = await users.find_account(caller.user_id)
         email = account.email if account else None
-        credential = await find_credential(email.lower()) if email else None
-        stored = credential.password_hash if credential else None
-        if not await self.passwords.verify(change.current, stored or None) or credential is None:
+        credential = await self._prove((email or "").lower(), change.current, address)
+        if credential is None:
             raise Invalid.at("/current", "This isn't the password in force")
         await replace_password(
             _PasswordReplacement(
@@ -126,6 +128,19 @@ class Authenticator:
                 (caller.user_id, _session_of(caller)),
             )
         )
+
+    async def _prove(self, email: str, password: str, address: str) -> Credential | None:
+        """The credential of the account, if the password is its own; the same work in any case."""
+        attempt = await self.throttle.begin(email, address)
+        try:
+            credential = await find_credential(email)
+            stored = credential.password_hash if credential else None
+            right = await self.passwords.verify(password, stored or None)
+        except ProblemError:  # too busy, or the database is away
+            await attempt.withdraw()
+            raise
+        await attempt.settle(right=right)
+        return credential if right else None
 
     def close(self) -> None:
         """Let the hashing threads go."""

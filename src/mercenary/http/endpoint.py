@@ -5,9 +5,9 @@
 
 A handler takes any of `caller`, `body` (a Struct or an annotated list of them, JSON), `query` (a
 Struct, the parameters), `fields` (the names that the answer's resource is cut down to, where it is
-one), `if_match` (the states that may be changed) and the path's own parameters by name; its return
-annotation says the status and the shape of the answer. Whoever reads a feature's `endpoints.py`
-knows everything a caller may rely on.
+one), `if_match` (the states that may be changed), `address` (where the request comes from) and the
+path's own parameters by name; its return annotation says the status and the shape of the answer.
+Whoever reads a feature's `endpoints.py` knows everything a caller may rely on.
 """
 
 import inspect

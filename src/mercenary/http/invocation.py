@@ -59,6 +59,7 @@ class Signature:
         self.takes_query = "query" in names
         self.takes_if_match = "if_match" in names
         self.takes_fields = "fields" in names
+        self.takes_address = "address" in names
         self.path_types = {name: hints.get(name) for name in self.path}
         self.answer: Any = hints.get("return", type(None))
         # What is said of raw content; read by OpenAPI alone.
@@ -71,7 +72,7 @@ class Signature:
         self.has_fields = resource is not None
         if resource is not None:
             self.query = taking_fields(self.query, resource)
-        known = {"caller", "body", "query", "if_match", *self.path}
+        known = {"caller", "address", "body", "query", "if_match", *self.path}
         stray = set(names) - known - ({"fields"} if self.has_fields else set())
         if stray or not set(self.path) <= set(names):
             raise TypeError(f"{endpoint.name}: the parameters don't fit {endpoint.route}")
@@ -136,8 +137,7 @@ class Invocation:
 
     async def __call__(self, scope: Scope, send: Send, values: list[str]) -> None:
         """Answer one request; `values` are the raw ones of the path's parameters."""
-        caller: Caller = scope["caller"]
-        self.endpoint.access.check(caller)
+        self.endpoint.access.check(scope["caller"])
         headers = scope["headers"]
         if self.signature.resource is not None:
             _check_accept(headers)
@@ -151,10 +151,7 @@ class Invocation:
             scope["fields"] = fields_in(query)
             if self.signature.takes_fields:
                 given["fields"] = scope["fields"]
-        if self.signature.caller:
-            given["caller"] = caller
-        if self.signature.takes_if_match:
-            given["if_match"] = IfMatch.of(headers)
+        self._add_circumstances(given, scope)
         body = b""
         if self._body is not None:
             _check_content_type(headers)
@@ -166,6 +163,15 @@ class Invocation:
         else:
             answer = await self._call_once(scope, key, body, given)
         await respond(scope, send, answer.status, answer.headers, answer.body)
+
+    def _add_circumstances(self, given: dict[str, Any], scope: Scope) -> None:
+        """What the handler takes of who calls, from where, and on what condition."""
+        if self.signature.caller:
+            given["caller"] = scope["caller"]
+        if self.signature.takes_address:
+            given["address"] = scope["client_address"]
+        if self.signature.takes_if_match:
+            given["if_match"] = IfMatch.of(scope["headers"])
 
     async def _call_once(
         self, scope: Scope, key: bytes, body: bytes, given: dict[str, Any]
