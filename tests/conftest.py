@@ -1,6 +1,7 @@
 """Real servers for every test: one PostgreSQL and one Valkey a session, a database a module."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,27 +32,30 @@ from mercenary.app import Application
 from mercenary.db import engine
 from mercenary.db.migrate import upgrade
 from mercenary.local.postgres import EmbeddedPostgres
+from mercenary.local.stack import temporary_folder
 from mercenary.local.valkey import EmbeddedValkey
 
 TEMPLATE = "mercenary_template"
 
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+def valkey() -> Iterator[EmbeddedValkey]:
     """A Valkey for the session."""
-    server = EmbeddedValkey(reachable(tmp_path_factory.mktemp("valkey")))
-    server.start()
-    yield server
-    server.stop()
+    with server_folder() as folder:
+        server = EmbeddedValkey(folder)
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL for the session."""
-    server = EmbeddedPostgres(reachable(tmp_path_factory.mktemp("postgres")))
-    server.start()
-    yield server
-    server.stop()
+    with server_folder() as folder:
+        server = EmbeddedPostgres(folder)
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -137,8 +141,15 @@ async def _run(uri: str, statement: str) -> None:
         await connection.close()
 
 
-def reachable(folder: Path) -> Path:
-    # Root's servers run as another user, whom pytest's private folders would keep out.
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
-    return folder
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for servers of another account, which root's are, until the block ends.
+
+    None of pytest's: every run of pytest closes the folder above them all to other accounts, also
+    to the servers of another run that isn't over.
+    """
+    folder = temporary_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)

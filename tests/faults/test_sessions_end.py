@@ -1,7 +1,6 @@
 """The end of a session is seen by every worker at once, also while Valkey is down."""
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from mercenary.local.stack import Stack, temporary_folder
+from mercenary.local.stack import Stack
 from mercenary.local.valkey import EmbeddedValkey
+from tests.conftest import server_folder
 from tests.factories import PASSWORD, new_account
 from tests.faults.conftest import eventually
 
@@ -82,9 +82,9 @@ class World:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     """People with two sessions each, whose tokens each worker has seen; then Valkey is killed."""
-    valkey = EmbeddedValkey(temporary_folder())
-    valkey.start()
-    try:
+    with server_folder() as folder:
+        valkey = EmbeddedValkey(folder)
+        valkey.start()
         with Stack(workers=WORKERS, environment={"CACHE_CONFIG": valkey.cache_config}) as stack:
             api = Api(stack.url)
             people = {}
@@ -97,9 +97,7 @@ def world() -> Iterator[World]:
             eventually(lambda: api.health() == "degraded", "Valkey is away")
             yield World(api, people)
             assert api.health() == "degraded"
-    finally:
         valkey.stop()
-        shutil.rmtree(valkey.folder.parent)
 
 
 def test_signing_out_ends_the_session_on_every_worker(world: World) -> None:

@@ -13,7 +13,7 @@ import pytest
 from mercenary.cache import valkey as cache
 from mercenary.cache.valkey import Valkey
 from mercenary.local.valkey import EmbeddedValkey
-from tests.conftest import reachable
+from tests.conftest import server_folder
 from tests.limits.flood import Counted, Order
 
 ROOT = Path(__file__).parents[2]
@@ -115,9 +115,10 @@ def subject() -> str:
 
 
 @pytest.fixture
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+def mortal() -> Iterator[EmbeddedValkey]:
     """A Valkey of the test's own, to stop, kill and start again."""
-    server = EmbeddedValkey(reachable(tmp_path_factory.mktemp("mortal")))
-    server.start()
-    yield server
-    server.stop()
+    with server_folder() as folder:
+        server = EmbeddedValkey(folder)
+        server.start()
+        yield server
+        server.stop()
