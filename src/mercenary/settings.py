@@ -105,6 +105,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Text = "127.0.0.1"
     port: Port = 8000
     workers: Annotated[int, Meta(ge=1, le=512)] = msgspec.field(default_factory=cores)
+    # How many connections each worker holds; more wait in the kernel's queue.
+    connections_per_worker: Annotated[int, Meta(ge=16, le=1_000_000)] = 8192
+    # From the end of one request to the end of the next one's head: how long a connection may be
+    # idle, and how slowly a head may come. A proxy in front must let go of idle ones earlier.
+    idle_seconds: Annotated[int, Meta(ge=1, le=3600)] = 30
     # Networks whose `Forwarded` and `X-Forwarded-…` are believed, such as 10.0.0.0/8, and `unix`
     # for whoever comes through a Unix socket. In the environment with commas between them.
     trusted_proxies: tuple[Text, ...] = ()

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from mercenary.edge.door import LARGEST_HEADER, LARGEST_TARGET, MOST_HEADER_LINES, Door
-from mercenary.errors import BadRequest, HeaderTooLarge, ProblemError, UriTooLong
+from mercenary.errors import BadRequest, HeaderTooLarge, NotFound, ProblemError, UriTooLong
 
 Headers = list[tuple[bytes, bytes]]
 HOST = (b"host", b"mercenary.example:8000")
@@ -37,7 +37,14 @@ async def test_a_target_up_to_the_limit_is_taken() -> None:
     longest = b"/" * (LARGEST_TARGET - 3)
     assert await outcome([HOST], raw_path=longest, query_string=b"aa") is None
     assert await outcome([HOST], raw_path=longest, query_string=b"aaa") is UriTooLong
-    assert await outcome([HOST], raw_path=b"/" * LARGEST_TARGET) is UriTooLong
+    assert await outcome([HOST], raw_path=b"/" * LARGEST_TARGET) is None
+    assert await outcome([HOST], raw_path=b"/" * (LARGEST_TARGET + 1)) is UriTooLong
+
+
+async def test_an_encoded_slash_is_no_slash() -> None:
+    for path in (b"/api%2Fv1", b"/api%2fv1/users", b"/%41%2F"):
+        assert await outcome([HOST], raw_path=path) is NotFound
+    assert await outcome([HOST], raw_path=b"/%41%252F") is None
 
 
 async def test_a_header_up_to_the_limit_is_taken() -> None:

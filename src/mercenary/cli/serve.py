@@ -12,19 +12,24 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import click
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
 from mercenary import settings
 from mercenary.cli.failures import CommandError
+from mercenary.local.open_files import allow_open_files
 
 TARGET: Final = "mercenary.app:create_app"
-# granian divides the backlog among the workers for its limit on connections, which at two workers
-# turns away the 513th caller of each; both are set here for 10,000 callers on one machine.
+# Callers that wait for a worker to accept them, each worker's own; the kernel's somaxconn caps it.
 BACKLOG: Final = 16_384
-CONNECTIONS_PER_WORKER: Final = 8_192
+# What hyper reads of a head before it answers 431 by itself, without a body. It is wide enough for
+# `edge.door` to see, and so to explain, nearly all that is too large.
+LARGEST_HEAD: Final = 64 * 1024
+# Files that a worker opens beside its callers and its pool: listener, loop, logs, Valkey, and
+# room for what tools and threads open now and then.
+OTHER_FILES: Final = 256
 
 
 @click.command()
@@ -34,7 +39,8 @@ CONNECTIONS_PER_WORKER: Final = 8_192
 @click.option("--target", default=TARGET, show_default=True, help="module:factory of an ASGI app.")
 def command(host: str | None, port: int | None, workers: int | None, target: str) -> None:
     """Run the API alone, on the servers that the settings name."""
-    options = settings.load().settings
+    loaded = settings.load()
+    options = loaded.settings
     if target == TARGET and options.sqlalchemy_database_uri is None:
         raise CommandError(
             "no database is named; set SQLALCHEMY_DATABASE_URI, or start all by `mercenary up`"
@@ -46,9 +52,14 @@ def command(host: str | None, port: int | None, workers: int | None, target: str
         interface=Interfaces.ASGI,
         workers=workers or options.workers,
         loop=Loops.uvloop,
+        # Without TLS, HTTP/2 is for proxies that ask for it, and one connection could carry any
+        # number of slow requests past every limit that counts connections. Decision 17.
+        http=HTTPModes.http1,
         backlog=BACKLOG,
-        backpressure=CONNECTIONS_PER_WORKER,
-        http1_settings=HTTP1Settings(),
+        backpressure=_connections(loaded),
+        http1_settings=HTTP1Settings(
+            header_read_timeout=options.idle_seconds * 1000, max_buffer_size=LARGEST_HEAD
+        ),
         websockets=False,
         log_level=LogLevels(options.log_level),
         factory=True,
@@ -58,6 +69,30 @@ def command(host: str | None, port: int | None, workers: int | None, target: str
     _preload(target)
     _let_workers_hear_while_they_load()
     server.serve(target_loader=_load, wrap_loader=True)
+
+
+def _connections(loaded: settings.Loaded) -> int:
+    """How many connections each worker can hold, after the limit of open files is raised for it.
+
+    A number that somebody chose is kept or refused; the default is lowered to what is possible.
+    """
+    options = loaded.settings
+    wanted = options.connections_per_worker
+    pool = options.sqlalchemy_engine_options
+    others = pool.pool_size + pool.max_overflow + OTHER_FILES
+    files = allow_open_files(wanted + others)
+    possible = files - others
+    if possible >= wanted:
+        return wanted
+    name = settings.variable("connections_per_worker")
+    why = f"{wanted} connections beside {others} other files are more than a process may open here"
+    mend = f"raise the limit of {files} (ulimit -Hn)"
+    if possible < 1:
+        raise CommandError(f"{why}; {mend}")
+    if loaded.sources["connections_per_worker"] != "default":
+        raise CommandError(f"{why}; {mend}, or lower {name} to {possible}")
+    click.echo(f"mercenary: {why}, so each worker holds {possible}; {mend}", err=True)
+    return possible
 
 
 def _preload(target: str) -> None:

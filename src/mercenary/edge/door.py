@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mercenary.errors import BadRequest, HeaderTooLarge, ProblemError, UriTooLong
+from mercenary.errors import BadRequest, HeaderTooLarge, NotFound, ProblemError, UriTooLong
 
 LARGEST_TARGET: Final = 8 * 1024
 LARGEST_HEADER: Final = 16 * 1024
@@ -32,11 +32,16 @@ class Door:
 
         Raises:
             UriTooLong, HeaderTooLarge: it is over a limit.
+            NotFound: its path has an encoded slash, as none of ours has.
             BadRequest: its host or its body's framing isn't clear.
         """
         if scope["type"] == "http":
-            if len(scope["raw_path"]) + len(scope["query_string"]) >= LARGEST_TARGET:
+            path, query = scope["raw_path"], scope["query_string"]
+            if len(path) + len(query) + bool(query) > LARGEST_TARGET:
                 raise UriTooLong(f"Path and query may have {LARGEST_TARGET} bytes.")
+            if b"%" in path and b"%2f" in path.lower():
+                # Decoded, it would look like a slash, which it isn't (RFC 3986, section 2.2).
+                raise NotFound
             headers = scope["headers"]
             if len(headers) > MOST_HEADER_LINES:
                 raise HeaderTooLarge(f"A header may have {MOST_HEADER_LINES} lines.")
