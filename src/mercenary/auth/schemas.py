@@ -20,6 +20,7 @@ class Password(str):
     schema: ClassVar[dict[str, Any]] = {
         "type": "string",
         "format": "password",
+        "pattern": r"^[^\u0000]*$",
         "minLength": MIN_PASSWORD,
         "maxLength": MAX_PASSWORD,
         "description": "Not one of the bundled list of common passwords.",

@@ -5,7 +5,7 @@ The common case is one call of a compiled decoder. Only a request that fails is 
 """
 
 from collections.abc import Iterator
-from typing import Any, Generic, NoReturn, TypeVar, get_origin
+from typing import Any, Generic, TypeVar, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -43,15 +43,21 @@ class BodyDecoder(Generic[T]):
         try:
             value = self._decoder.decode(body)
         except (ValueError, RecursionError):
-            self._explain(body)
+            return self._second_look(body)
         if _ESCAPED_NUL in body:
             self._refuse_faults(self._generic(body))
         return value
 
-    def _explain(self, body: bytes) -> NoReturn:
-        value = self._generic(body)
+    def _second_look(self, body: bytes) -> T:
+        # To JSON Schema 5.0 is an integer; the first look knows only those without a point.
+        value = _with_whole_numbers(self._generic(body))
         self._refuse_faults(value)
-        raise Invalid.at("", "The body doesn't have the form that is described for this request")
+        try:
+            return msgspec.convert(value, self.type, dec_hook=decode_hook)
+        except msgspec.ValidationError:
+            raise Invalid.at(
+                "", "The body doesn't have the form that is described for this request"
+            ) from None
 
     def _refuse_faults(self, value: Any) -> None:
         if faults := faults_of(value, self.type, ""):
@@ -176,6 +182,17 @@ def _as_parameters(faults: list[Fault]) -> list[Fault]:
         Fault("?" + fault.pointer.removeprefix("/").partition("/")[0], fault.detail)
         for fault in faults
     ]
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """The value with integers for numbers that are whole, as far as an id can reach."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_ID:
+        return int(value)
+    if isinstance(value, list):
+        return [_with_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _with_whole_numbers(item) for name, item in value.items()}
+    return value
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

@@ -46,7 +46,12 @@ class ListQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     limit: Annotated[int, Meta(ge=1, le=100, description="Items on a page.")] = 20
     cursor: Annotated[
-        str | None, Meta(description="The `next_cursor` of the page before this one.")
+        str | None,
+        Meta(
+            description="The `next_cursor` of the page before this one.",
+            # For the document alone: what doesn't fit is no text of ours, and so no valid cursor.
+            extra_json_schema={"minLength": 1, "pattern": "^[A-Za-z0-9_-]+$"},
+        ),
     ] = None
     page: (
         Annotated[
@@ -55,6 +60,7 @@ class ListQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
                 ge=1,
                 description="The number of the page, from 1; instead of a cursor, and only as far "
                 f"as row {LAST_NUMBERED_ROW:,}.",
+                extra_json_schema={"maximum": LAST_NUMBERED_ROW},
             ),
         ]
         | None

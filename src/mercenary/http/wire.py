@@ -18,7 +18,7 @@ MAX_AMOUNT = Decimal("9999999999.99")
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-_VISIBLE = r"\S"
+VISIBLE = r"\S"
 # Decimal itself also takes 1_000, blanks, exponents, NaN and every script's digits.
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 # What is left of a number of cents that went through binary fractions, such as 57 * 0.01.
@@ -142,7 +142,7 @@ class Country(_Code):
 
 def text(shortest: int, longest: int) -> Meta:
     """Bounds in characters for a text that must show something when its shortest isn't empty."""
-    return Meta(min_length=shortest, max_length=longest, pattern=_VISIBLE if shortest else None)
+    return Meta(min_length=shortest, max_length=longest, pattern=VISIBLE if shortest else None)
 
 
 def decode_hook(type_: type[Any], value: object) -> Any:

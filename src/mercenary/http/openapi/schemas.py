@@ -9,7 +9,7 @@ import msgspec
 from mercenary.http.endpoint import Page
 from mercenary.http.fields import resource_of
 from mercenary.http.problems import Problem
-from mercenary.http.wire import MAX_ID, Amount, schema_hook
+from mercenary.http.wire import MAX_ID, VISIBLE, Amount, schema_hook
 
 Schema = dict[str, Any]
 
@@ -24,6 +24,8 @@ _MONEY: Schema = {
 }
 _AMOUNT = Amount.schema
 _OF_NUMBERS = ("exclusiveMinimum", "maximum", "multipleOf")
+# PostgreSQL's texts hold any character but U+0000, and decoding refuses it wherever it is.
+_WITHOUT_NUL = {None: r"^[^\u0000]*$", VISIBLE: r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
 _NULL = {"type": "null"}
 _PAGE = re.compile(r"\bPage_(\w+)_$")
 _CURSOR_EXAMPLE = "2p1Ff3bD5mQxk0cP0wEoq1siMjAyNi0xMS0yM1QxMDowMDowMC4wMDAwMDBaIiwxN10"
@@ -132,6 +134,8 @@ def _polished(schema: Any, name: str = "") -> Any:
         polished |= ID
     elif all(isinstance(value, str) for value in polished.get("enum", [None])):
         polished["type"] = "string"
+    elif polished.get("type") == "string" and "format" not in polished:
+        polished["pattern"] = _WITHOUT_NUL.get(polished.get("pattern"), polished.get("pattern"))
     return polished
 
 
