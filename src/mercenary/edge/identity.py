@@ -32,8 +32,8 @@ class Identity:
                     break
         await self.app(scope, receive, send)
 
-    async def _caller(self, credentials: bytes) -> Caller:
+    def _caller(self, credentials: bytes) -> Awaitable[Caller]:
         scheme, _, token = credentials.decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        if (scheme != "Bearer" and scheme.lower() != "bearer") or not token:
             raise Unauthorized("Use Authorization: Bearer <access token>.")
-        return await self.identify(token.strip())
+        return self.identify(token.strip())
