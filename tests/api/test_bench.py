@@ -25,14 +25,14 @@ ROW_KEYS = [
 
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The command, under settings of its own."""
+    """The bench with these arguments, under settings of its own."""
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(PREFIX) and name not in GUIDE_NAMES.values()
     }
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "mercenary", "bench", "api", *SMALL, *arguments],
+        [sys.executable, "-P", "-m", "mercenary", "bench", *arguments],
         env=environment,
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -42,7 +42,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_the_report_has_every_row_contender_and_fact(tmp_path: Path) -> None:
-    process = started(tmp_path, "--json", "report.json", "--markdown")
+    process = started(tmp_path, "api", *SMALL, "--json", "report.json", "--markdown")
     printed, said = process.communicate(timeout=240)
     assert process.returncode in {0, 1}, said
     report: dict[str, Any] = json.loads((tmp_path / "report.json").read_text())
@@ -69,7 +69,7 @@ def test_the_report_has_every_row_contender_and_fact(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_stops_everything_it_started(tmp_path: Path) -> None:
-    process = started(tmp_path, "--runs", "50")
+    process = started(tmp_path, "api", *SMALL, "--runs", "50")
     seen: dict[int, Any] = {}
 
     def runs_yardsticks() -> bool:

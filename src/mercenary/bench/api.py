@@ -91,7 +91,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Report:
         else:
             place = _running(options)
         market = explore(place.product.target)
-        asks = _Asks(market, zipf.draw(market.projects, _DRAWN_IDS, exponent=options.exponent))
+        asks = Asks(market, zipf.draw(market.projects, _DRAWN_IDS, exponent=options.exponent))
         running = list(exits.enter_context(_all(place, asks, options, say)))
         bench = Bench(options, generator, running, asks.traffic(running), say)
         for contender in running:
@@ -106,7 +106,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Report:
     )
 
 
-class _Asks:
+class Asks:
     """What each row asks."""
 
     def __init__(self, market: Marketplace, ids: Sequence[int]) -> None:
@@ -156,7 +156,7 @@ class _Asks:
 
 @contextmanager
 def _all(
-    place: Place, asks: _Asks, options: Options, say: Callable[[str], None]
+    place: Place, asks: Asks, options: Options, say: Callable[[str], None]
 ) -> Iterator[list[Contender]]:
     """The product and its yardsticks, all answering."""
     answers = asks.try_out(place.product)

@@ -107,10 +107,13 @@ class Asks:
             for number, ask in enumerate(plan.asks)
         ]
 
-    def next(self) -> bytes:
-        """The next request's bytes."""
+    def next(self, caller: int | None = None) -> bytes:
+        """The next request's bytes, from any caller or, if it is a usual one, from that one."""
         writes = self._write_share > 0 and self._random.random() < self._write_share
-        return self._compose(*self._kinds[1 if writes else 0])
+        ask, tokens, bodies = self._kinds[1 if writes else 0]
+        if caller is not None and tokens and not writes:
+            tokens = [tokens[caller % len(tokens)]]
+        return self._compose(ask, tokens, bodies)
 
     def _compose(self, ask: PlannedAsk, tokens: list[str], bodies: list[str]) -> bytes:
         path = ask.path

@@ -57,26 +57,31 @@ class Place:
 
 
 @contextmanager
-def private_stack(scale: str, workers: int) -> Iterator[Place]:
+def private_stack(
+    scale: str, workers: int, environment: Mapping[str, str] | None = None
+) -> Iterator[Place]:
     """A stack of our own with so many projects, gone afterwards.
+
+    `environment` holds settings of its own by their environment names.
 
     Raises:
         StackError, ChildError: it can't be started.
     """
     stack = Stack(
         workers=workers,
+        environment=environment,
         seed=scale,
         ready_within=_READY_SECONDS,
     )
     with _stopping(stack):
         stack.start()
-        environment = stack.environment()
-        tokens = _mint(stack, environment)
+        servers = stack.environment()
+        tokens = _mint(stack, servers)
         pids = {one.name: one.mark.pid for one in stack.state.services if one.mark is not None}
         target = Target(HOST, int(stack.url.rpartition(":")[2]))
         callers = Callers.of(tokens)
         product = Contender(PRODUCT, target, callers, pids.get("api"), pids.get("postgres"))
-        yield Place(product, tokens, stack.database_uri, environment)
+        yield Place(product, tokens, stack.database_uri, servers)
 
 
 def read_tokens(file: Path) -> dict[str, Claims]:

@@ -5,12 +5,14 @@ where it is installed, otherwise a generator of our own; both run in processes o
 tell their CPU time so that a bottleneck on this side is seen.
 """
 
+import contextlib
 import gc
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +29,7 @@ CONNECTIONS: Final = 64
 BUSY_SHARE: Final = 0.85
 # How much longer than asked a generator may take before it counts as stuck, in seconds.
 _GRACE_SECONDS: Final = 60
+_WATCH_SECONDS: Final = 0.5
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -87,11 +90,20 @@ def run(
             traffic, target, Path(name), connections=connections, seconds=seconds, seed=seed
         )
         gc.collect()
-        cpu_seconds = _run_all(generator.commands(plan), seconds + _GRACE_SECONDS)
+        cpu_seconds = run_all(generator.commands(plan), seconds + _GRACE_SECONDS)
         return Load(generator.outcome(plan), cpu_seconds, generator.threads)
 
 
-def _run_all(commands: Sequence[list[str]], seconds: float) -> float:
+def run_all(
+    commands: Sequence[list[str]], seconds: float, watch: Callable[[], None] = lambda: None
+) -> float:
+    """Run these processes to their end; gives the seconds of processor that they used.
+
+    `watch` is called now and then while they run.
+
+    Raises:
+        GeneratorError: one failed, or they took longer than so many seconds.
+    """
     before = _children_seconds()
     running = [
         subprocess.Popen(  # noqa: S603 - our own generators
@@ -99,13 +111,14 @@ def _run_all(commands: Sequence[list[str]], seconds: float) -> float:
         )
         for command in commands
     ]
+    deadline = time.monotonic() + seconds
     try:
         for process in running:
-            said, _ = process.communicate(timeout=seconds)
+            said = _output(process, deadline, watch)
             if process.returncode != 0:
                 lines = said.decode(errors="replace").strip().splitlines()
                 raise GeneratorError(lines[-1].strip() if lines else "it said nothing")
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         raise GeneratorError(f"it took longer than {seconds:.0f} s") from None
     finally:
         for process in running:
@@ -113,6 +126,15 @@ def _run_all(commands: Sequence[list[str]], seconds: float) -> float:
                 process.kill()
             process.communicate()
     return _children_seconds() - before
+
+
+def _output(process: subprocess.Popen[bytes], deadline: float, watch: Callable[[], None]) -> bytes:
+    while time.monotonic() < deadline:
+        watch()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            said, _ = process.communicate(timeout=_WATCH_SECONDS)
+            return said
+    raise TimeoutError
 
 
 def _children_seconds() -> float:

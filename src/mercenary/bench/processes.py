@@ -35,6 +35,17 @@ def usage(pid: int | None) -> Usage:
     return Usage(cpu_seconds, rss / MIB)
 
 
+def workers_rss(pid: int | None) -> float:
+    """The resident memory of the largest direct child of a server, in MiB; 0 where it has none."""
+    if pid is None:
+        return 0.0
+    try:
+        children = psutil.Process(pid).children()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return max((usage(child.pid).rss_mib for child in children), default=0.0)
+
+
 def _tree(pid: int | None) -> Iterator[psutil.Process]:
     if pid is None:
         return
