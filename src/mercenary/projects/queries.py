@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import (
@@ -12,12 +13,12 @@ from sqlalchemy import (
     Float,
     Integer,
     Numeric,
+    Select,
     Text,
     bindparam,
     delete,
     func,
     insert,
-    or_,
     select,
     update,
 )
@@ -25,7 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
 from mercenary.db.engine import current
-from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.db.page_statements import Filter, SortKey
+from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.access import UserId
 from mercenary.http.wire import rfc3339
@@ -185,13 +187,21 @@ async def select_unfinished(
     return [ProjectId(id) for id in found.scalars()]
 
 
-def _needs_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
+def _own_skill(skill_id: ColumnElement[int]) -> Select[Any]:
     return (
         select(project_skills.c.project_id)
         .where(project_skills.c.project_id == projects.c.id, project_skills.c.skill_id == skill_id)
         .correlate_except(project_skills)
-        .exists()
     )
+
+
+def _needs_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
+    return _own_skill(skill_id).exists()
+
+
+def _is_seen_to_need(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
+    # Of EXISTS the planner might make a hash of all projects with the skill.
+    return _own_skill(skill_id).scalar_subquery().is_not(None)
 
 
 def _matches(words: ColumnElement[str]) -> ColumnElement[bool]:
@@ -218,18 +228,21 @@ select_project_pages = PageQuery(
     key=projects.c.id,
     filters={
         "published": Filter(None, lambda _: projects.c.status != "draft", hides=True),
-        "visible_to": Filter(
-            BigInteger(),
-            lambda user_id: or_(projects.c.status != "draft", projects.c.client_id == user_id),
-            hides=True,
+        "client_id": Filter.of(projects.c.client_id, leads=_BY_TIME | _BY_BUDGET),
+        "status": Filter.of(projects.c.status, leads=_BY_TIME | _BY_BUDGET),
+        "skill": Filter(BigInteger(), _needs_skill, judges=_is_seen_to_need),
+        "min_budget": Filter(
+            Numeric(12, 2),
+            lambda amount: projects.c.budget >= amount,
+            bounds=_BY_BUDGET,
+            opens="budget",
         ),
-        "status": Filter(
-            Text(), lambda status: projects.c.status == status, leads=_BY_TIME | _BY_BUDGET
+        "max_budget": Filter(
+            Numeric(12, 2),
+            lambda amount: projects.c.budget <= amount,
+            bounds=_BY_BUDGET,
+            opens="-budget",
         ),
-        "skill": Filter(BigInteger(), _needs_skill),
-        "client_id": Filter(BigInteger(), lambda id: projects.c.client_id == id, leads=_BY_TIME),
-        "min_budget": Filter(Numeric(12, 2), lambda amount: projects.c.budget >= amount),
-        "max_budget": Filter(Numeric(12, 2), lambda amount: projects.c.budget <= amount),
         "q": Filter(Text(), _matches),
     },
     sorts={

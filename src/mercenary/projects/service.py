@@ -1,6 +1,7 @@
 """The rules of projects: who sees them, how they change, when they may."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
@@ -37,6 +38,7 @@ MOVES: Mapping[Status, tuple[Status, ...]] = {
 
 find_project = read_batch(queries.select_projects)
 project_list = Listing(queries.select_project_pages)
+_NOBODY: Final = UserId(0)
 
 
 class Posting(msgspec.Struct, frozen=True):
@@ -105,18 +107,22 @@ async def list_projects(
         faults.append(Fault("?min_budget", "Expected at most max_budget"))
     if faults:
         raise Invalid(faults)
-    asks_own = caller.id is not None and (query.client_id == caller.id or query.status == "draft")
+    client_id = query.client_id
+    owns = caller.id is not None and client_id == caller.id
+    published = not caller.is_admin and not owns
+    if published and query.status == "draft":  # which are one's own alone
+        client_id = (caller.id or _NOBODY) if client_id is None else _NOBODY
+        published = False
     return await read_page(
         project_list,
         parameters=query,
         fields=fields,
         sort=query.sort or "-created_at",
         filters={
-            "published": not caller.is_admin and not asks_own,
-            "visible_to": caller.id if asks_own and not caller.is_admin else None,
+            "published": published,
             "status": query.status,
             "skill": query.skill,
-            "client_id": query.client_id,
+            "client_id": client_id,
             "min_budget": query.min_budget,
             "max_budget": query.max_budget,
             "q": query.q,

@@ -57,6 +57,13 @@ projects = Table(
         "idx_projects_created", "created_at", "id", serves="GET /projects, newest or oldest first"
     ),
     index(
+        "idx_projects_status_budget",
+        "status",
+        "budget",
+        "id",
+        serves="GET /projects?status=, sorted by budget",
+    ),
+    index(
         "idx_projects_budget",
         "budget",
         "id",
@@ -68,6 +75,13 @@ projects = Table(
         "created_at",
         "id",
         serves="GET /projects?client_id=",
+    ),
+    index(
+        "idx_projects_client_budget",
+        "client_id",
+        "budget",
+        "id",
+        serves="GET /projects?client_id=, sorted by budget",
     ),
     index("idx_projects_search", "search", postgresql_using="gin", serves="GET /projects?q="),
     info=by("id"),

@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.engine import current
-from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.db.page_statements import Filter, SortKey
+from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.access import UserId
 from mercenary.http.wire import rfc3339
@@ -163,7 +164,8 @@ async def select_letters(
 
 
 _created = SortKey(lambda _: proposals.c.created_at, DateTime(timezone=True), datetime)
-_BY_TIME = frozenset({"created_at", "-created_at"})
+# By bid, too: a project's bids are few, and a freelancer's have an index.
+_BY_ANYTHING = frozenset({"created_at", "-created_at", "bid", "-bid"})
 _bid = SortKey(lambda _: proposals.c.bid, Numeric(12, 2), Decimal)
 
 select_proposal_pages = PageQuery(
@@ -171,10 +173,8 @@ select_proposal_pages = PageQuery(
     _projection,
     key=proposals.c.id,
     filters={
-        "project_id": Filter(BigInteger(), lambda id: proposals.c.project_id == id, leads=_BY_TIME),
-        "freelancer_id": Filter(
-            BigInteger(), lambda id: proposals.c.freelancer_id == id, leads=_BY_TIME
-        ),
+        "project_id": Filter.of(proposals.c.project_id, leads=_BY_ANYTHING),
+        "freelancer_id": Filter.of(proposals.c.freelancer_id, leads=_BY_ANYTHING),
         "status": Filter(Text(), lambda status: proposals.c.status == status),
     },
     sorts={

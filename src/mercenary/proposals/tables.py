@@ -59,6 +59,13 @@ proposals = Table(
         "id",
         serves="GET /users/me/proposals",
     ),
+    index(
+        "idx_proposals_freelancer_bid",
+        "freelancer_id",
+        "bid",
+        "id",
+        serves="GET /users/me/proposals, sorted by bid",
+    ),
     info=by("project_id"),
     comment="what freelancers offer for projects",
 )

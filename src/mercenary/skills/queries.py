@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.engine import current
-from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.db.page_statements import Filter, SortKey
+from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.wire import rfc3339
 from mercenary.skills.schemas import Skill, SkillId

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import (
@@ -11,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Numeric,
+    Select,
     SmallInteger,
     Text,
     bindparam,
@@ -30,7 +32,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
 from mercenary.db.engine import current
-from mercenary.db.pages import Filter, PageQuery, SortKey
+from mercenary.db.page_statements import Filter, SortKey
+from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.access import UserId
 from mercenary.http.wire import rfc3339
@@ -243,13 +246,21 @@ async def erase_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
     await tx.execute(_ERASE, {"ids": ids})
 
 
-def _has_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
+def _own_skill(skill_id: ColumnElement[int]) -> Select[Any]:
     return (
         select(user_skills.c.user_id)
         .where(user_skills.c.user_id == users.c.id, user_skills.c.skill_id == skill_id)
         .correlate_except(user_skills)
-        .exists()
     )
+
+
+def _has_skill(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
+    return _own_skill(skill_id).exists()
+
+
+def _is_seen_to_have(skill_id: ColumnElement[int]) -> ColumnElement[bool]:
+    # Of EXISTS the planner might make a hash of all users with the skill.
+    return _own_skill(skill_id).scalar_subquery().is_not(None)
 
 
 def _matches(words: ColumnElement[str]) -> ColumnElement[bool]:
@@ -258,12 +269,12 @@ def _matches(words: ColumnElement[str]) -> ColumnElement[bool]:
 
 _created = SortKey(lambda _: users.c.created_at, DateTime(timezone=True), datetime)
 
-_BY_TIME = frozenset({"created_at", "-created_at"})
+_BY_ANYTHING = frozenset({"created_at", "-created_at", "name", "-hourly_rate"})
 _FILTERS = {
     "active": Filter(None, lambda _: users.c.is_active == true(), hides=True),
-    "role": Filter(Text(), lambda role: users.c.role == role, leads=_BY_TIME),
-    "skill": Filter(BigInteger(), _has_skill),
-    "country": Filter(Text(), lambda country: users.c.country == country, leads=_BY_TIME),
+    "country": Filter.of(users.c.country, leads=_BY_ANYTHING),
+    "role": Filter.of(users.c.role, leads=_BY_ANYTHING),
+    "skill": Filter(BigInteger(), _has_skill, judges=_is_seen_to_have),
     "q": Filter(Text(), _matches),
 }
 _SORTS = {
