@@ -19,7 +19,7 @@ from mercenary.http.router import Router
 from tests.factories import Person, new_account, new_project, post_project, sign_up
 
 PLACES = 20
-ROOM = {"search": 12, "read": 17, "write": 20}
+ROOM = {"search": 10, "read": 15, "write": 20}
 
 
 class Full:
@@ -82,7 +82,7 @@ async def test_search_is_refused_first_then_reads_then_writes_and_all_come_back(
     before = list(full.application.admission.measures.refused)
     for kind in ROOM:
         assert (await full.ask(kind)).is_success
-    for in_flight, refused in ((11, []), (12, ["search"]), (17, ["search", "read"])):
+    for in_flight, refused in ((9, []), (10, ["search"]), (15, ["search", "read"])):
         await full.fill(project["id"], in_flight)
         answers = {kind: await full.ask(kind) for kind in ROOM}
         assert [kind for kind, answer in answers.items() if answer.status_code == 503] == refused

@@ -163,9 +163,9 @@ def test_search_is_refused_before_reads_and_reads_before_writes() -> None:
             else:
                 refused_at.setdefault(criticality, number)
         assert number == 100 or admission.admit(WRITE)
-    assert refused_at == {SEARCH: 60, READ: 85, WRITE: 100}
-    # 61 to 101 in flight refused a search each, and so on; by class, in their order.
-    assert admission.measures.refused == [1, 16, 41]
+    assert refused_at == {SEARCH: 50, READ: 75, WRITE: 100}
+    # With 50 to 100 in flight a search was refused each time, and so on; in the classes' order.
+    assert admission.measures.refused == [1, 26, 51]
 
 
 def test_each_class_has_room_for_one_at_least() -> None:

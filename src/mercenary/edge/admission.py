@@ -19,21 +19,21 @@ from typing import Final
 from mercenary.http.endpoint import Criticality
 
 # The shares of the limit that each class may fill, so that search is refused first, writes last.
-SHARES: Final = {Criticality.WRITE: 1.0, Criticality.READ: 0.85, Criticality.SEARCH: 0.6}
+SHARES: Final = {Criticality.WRITE: 1.0, Criticality.READ: 0.75, Criticality.SEARCH: 0.5}
 
 # Seconds that a request may typically queue for the database, and a callback for the loop. A
 # refusal waits one or two turns of the loop, so the second is what keeps it within 10 ms.
 # Measured with `mercenary bench overload`.
-QUEUE_TARGET: Final = 0.025
+QUEUE_TARGET: Final = 0.020
 LAG_TARGET: Final = 0.010
 
-WINDOW: Final = 0.1
+WINDOW: Final = 0.05
 """Seconds between two looks: some times what a request takes, so that the last step shows."""
 TICKS_PER_WINDOW: Final = 5
 FEWEST: Final = 8
 """Requests that must have ended before their time in the queue says something."""
 LARGEST_CUT: Final = 0.7
-LARGEST_RISE: Final = 1.1
+LARGEST_RISE: Final = 1.05
 _NEGLIGIBLE: Final = 0.01
 CALM: Final = 0.5
 """Below this share of the targets there is no queue, and the limit returns to where it began."""
