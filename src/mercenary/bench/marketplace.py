@@ -148,6 +148,11 @@ def headline_bodies(count: int = _BODIES) -> list[str]:
     return [_json(headline=_words(source, 8).capitalize()) for _ in range(count)]
 
 
+def searches() -> list[str]:
+    """What people search for: each of these words is in a few hundredths of the projects."""
+    return list(_WORDS)
+
+
 def _walk(target: Target, path: str, most: int) -> Iterator[int]:
     parameters: dict[str, str | int] = {"limit": _PAGE}
     found = 0

@@ -3,16 +3,16 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import click
 from rich.console import Console
 
 from mercenary.bench import api as api_bench
 from mercenary.bench import connections as connections_bench
-from mercenary.bench import load, show, zipf
+from mercenary.bench import load, show, storm, zipf
+from mercenary.bench import overload as overload_bench
 from mercenary.bench.generator import GENERATORS
-from mercenary.bench.report import Report
 from mercenary.cli.failures import CommandError
 from mercenary.local.children import ChildError
 from mercenary.local.stack import StackError
@@ -20,6 +20,13 @@ from mercenary.local.stack import StackError
 # Wide enough for the figures where the output isn't a terminal.
 _COLUMNS = 180
 Say = Callable[[str], None]
+
+
+class _Written(Protocol):
+    def to_json(self) -> bytes: ...
+
+
+Result = TypeVar("Result", bound=_Written)
 
 
 @click.group()
@@ -120,7 +127,26 @@ def connections(*, file: Path | None, **given: Any) -> None:
     sys.exit(0 if report.met else 1)
 
 
-def _measured(file: Path | None, measure: Callable[[Say], Report]) -> Report:
+@command.command()
+@click.option(
+    "--seconds", type=click.IntRange(1, 600), default=10, show_default=True, help="Of each step."
+)
+@click.option("--scale", default="100k", show_default=True, help="Projects: 1k, 100k, 1M.")
+@click.option("--workers", type=click.IntRange(1, 512), default=1, show_default=True)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result there.")
+def overload(*, file: Path | None, **given: Any) -> None:
+    """Drive a private stack at up to ten times its capacity, and see whom it serves.
+
+    In some three minutes; exit code 1 when goodput falls, the served or the refused wait too long,
+    or all isn't normal within ten seconds after the storm.
+    """
+    options = overload_bench.Options(**given)
+    report = _measured(file, lambda say: overload_bench.measure(options, say))
+    click.echo(storm.as_markdown(report))
+    sys.exit(0 if report.met else 1)
+
+
+def _measured(file: Path | None, measure: Callable[[Say], Result]) -> Result:
     """Measure, telling each step on standard error, and write the result where it is wanted."""
     if file is not None and not file.absolute().parent.is_dir():
         raise CommandError(f"{file.absolute().parent} is no folder; give --json another place")
