@@ -16,7 +16,11 @@ from tests.door.raw import HOST, Door
 from tests.factories import Person, sign_up
 
 # Short, so that a test of the slow takes no longer than it must.
-PATIENCE = {"MERCENARY_IDLE_SECONDS": "1", "MERCENARY_BODY_SECONDS": "0.5"}
+PATIENCE = {
+    "MERCENARY_IDLE_SECONDS": "1",
+    "MERCENARY_BODY_SECONDS": "0.5",
+    "MERCENARY_REQUEST_DEADLINE": "4",
+}
 
 
 @pytest.fixture(scope="module")

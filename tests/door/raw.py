@@ -71,6 +71,11 @@ class Door:
     def connect(self) -> socket.socket:
         return socket.create_connection((HOST, self.port), timeout=PATIENCE)
 
+    @property
+    def log(self) -> str:
+        """All that the server has logged so far."""
+        return self.child.log.read_text()
+
     def exchange(self, sent: bytes, *, goodbye: bool = True) -> Exchange:
         """Send these bytes, and a last request unless told otherwise, and read to the end."""
         with self.connect() as connection:

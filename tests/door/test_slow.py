@@ -1,4 +1,4 @@
-"""Senders who take their time: each is let go of, and nobody else waits for them meanwhile."""
+"""Senders and readers who take their time: each is let go of, and nobody waits for them."""
 
 import contextlib
 import select
@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from tests.door.raw import PATIENCE, Door, parsed, post, read_to_end, request
-from tests.factories import Person
+from tests.door.raw import HOST, PATIENCE, Door, parsed, post, read_to_end, request
+from tests.factories import Person, post_project
+from tests.faults.conftest import eventually
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: door\r\n"
 
@@ -66,6 +67,24 @@ def test_a_body_that_drips_is_given_up(
     assert [answer.problem for answer in exchange.answers] == ["request-timeout"]
     assert exchange.first.status == 408
     assert exchange.first.headers["connection"] == "close"
+
+
+async def test_a_reader_who_never_reads_is_given_up(door: Door, owner: Person) -> None:
+    """Of an answer that the kernel doesn't take whole, 4 MiB by default, no more is kept."""
+    for number in range(100):
+        title = f"Work {number}"
+        await post_project(owner, title=title, description="\N{HAMMER AND WRENCH}" * 20_000)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE)
+        connection.connect((HOST, door.port))
+        line = f"GET /api/v1/projects?limit=100&client_id={owner.id} HTTP/1.1"
+        connection.sendall(request(line, name="request-unread"))
+        eventually(lambda: "request-unread" in door.log, "the server has given up")
+        received = read_to_end(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    assert len(body) < length
 
 
 def test_hundreds_of_slow_senders_are_in_nobodys_way(door: Door, owner: Person) -> None:

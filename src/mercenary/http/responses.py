@@ -1,9 +1,13 @@
-"""Sending a whole answer in two ASGI messages."""
+"""Sending a whole answer, in two ASGI messages unless it is large."""
 
 from starlette.types import Scope, Send
 
+from mercenary import sojourn
 from mercenary.http.compression import AS_IT_IS, encoded
 
+# Well within what the kernel takes for a connection, a few MiB, so that readers who do read are
+# never waited for.
+LARGEST_PART = 256 * 1024
 _NO_BODY = (204, 304)
 _VARY = (b"vary", b"Accept-Encoding")
 
@@ -31,4 +35,23 @@ async def respond(
         headers.append((b"content-length", str(len(body)).encode()))
     scope["answered"] = True
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    if scope["method"] == "HEAD":
+        body = b""
+    if len(body) > LARGEST_PART:
+        with sojourn.elsewhere():
+            body = await _send_all_but_the_last(body, send)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_all_but_the_last(body: bytes, send: Send) -> bytes:
+    """Send a large body part by part, each when the one before was taken; gives the last part.
+
+    The server would keep a body that it has whole for as long as a reader likes to take. Here the
+    request's deadline ends it, and nobody else waits for its place meanwhile.
+    """
+    start = 0
+    while len(body) - start > LARGEST_PART:
+        part = body[start : start + LARGEST_PART]
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        start += LARGEST_PART
+    return body[start:]
