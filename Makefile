@@ -9,7 +9,7 @@ STAMPS := .venv/.stamps
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint audit bench format lock clean
+.PHONY: help run test fuzz lint audit bench format lock clean
 .DELETE_ON_ERROR:
 
 help: ## List these commands
@@ -31,6 +31,9 @@ lint: $(STAMPS)/requirements-dev ## Check style, types, the direction of imports
 
 audit: $(STAMPS)/requirements-dev ## Look for known holes in what is installed
 	$(BIN)/python tools/audit.py
+
+fuzz: $(STAMPS)/requirements-dev ## Ask a million made-up requests, at most an hour at a time (ARGS)
+	@exec $(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(STAMPS)/requirements-bench ## Measure the API against its yardsticks (ARGS: mercenary bench)
 	@exec $(BIN)/mercenary bench $(or $(ARGS),api)

@@ -145,6 +145,19 @@ def test_a_wrong_type_or_text_is_said_in_words_of_json(value: Any, detail: str) 
     assert faults_in(order(title=value)) == {"/title": detail}
 
 
+@pytest.mark.parametrize("written", [b"2", b"2.0", b"20e-1"])
+def test_a_number_without_a_fraction_is_an_integer(written: bytes) -> None:
+    """As JSON Schema has it, and clients whose only numbers are floating ones."""
+    read = ORDERS.decode(b'{"title": "Billing", "budget": 1, "parts": [{"size": %b}]}' % written)
+    assert read.parts == [Part(2)]
+
+
+@pytest.mark.parametrize("written", [b"2.5", b"1e300", b'"2"', b"true"])
+def test_other_numbers_are_none(written: bytes) -> None:
+    body = b'{"title": "Billing", "budget": 1, "parts": [{"size": %b}]}' % written
+    assert list(faults_in(body)) == ["/parts/0/size"]
+
+
 @pytest.mark.parametrize(
     ("budget", "detail"),
     [

@@ -26,7 +26,7 @@ from mercenary.keys import derive
 HEADER: Final = b"idempotency-key"
 REPLAYED: Final = (b"idempotency-replayed", b"true")
 MAX_KEY: Final = 255
-VISIBLE: Final = frozenset(range(0x21, 0x7F))
+_VISIBLE: Final = frozenset(range(0x21, 0x7F))
 _KEY_BYTES: Final = 16
 _FINGERPRINT_BYTES: Final = 16
 _SEAL_BYTES: Final = 32
@@ -126,7 +126,7 @@ def key_of(headers: list[tuple[bytes, bytes]]) -> bytes | None:
     if not keys:
         return None
     key = keys[0]
-    if len(keys) > 1 or not 1 <= len(key) <= MAX_KEY or not VISIBLE.issuperset(key):
+    if len(keys) > 1 or not 1 <= len(key) <= MAX_KEY or not _VISIBLE.issuperset(key):
         raise Invalid.at(
             "Idempotency-Key", f"Expected one key of 1 to {MAX_KEY} visible ASCII characters"
         )

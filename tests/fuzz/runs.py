@@ -1,0 +1,94 @@
+"""Calling schemathesis: one run is one role and one seed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from mercenary.local.stack import Stack, without_settings
+from tests.fuzz.stage import Stage
+
+ROOT = Path(__file__).parents[2]
+# The product as shipped, but for what makes waiting or refusing a matter of volume.
+SETTINGS = {
+    "MERCENARY_ARGON2_MEMORY_KIB": "8",
+    "MERCENARY_ARGON2_TIME_COST": "1",
+    "MERCENARY_ACCESS_TOKEN_SECONDS": "86400",
+    "MERCENARY_GUEST_LIMIT": "1000000",
+    "MERCENARY_USER_LIMIT": "1000000",
+    "MERCENARY_SENSITIVE_LIMIT": "1000000",
+    "MERCENARY_LOGIN_FAILURES": "1000000",
+    "MERCENARY_LOGIN_FAILURES_BY_ADDRESS": "1000000",
+}
+
+
+def new_stack() -> Stack:
+    """A private stack to be fuzzed."""
+    return Stack(workers=1, environment=SETTINGS)
+
+
+@dataclass
+class Run:
+    """One run in a folder of its own: started, waited for, and then counted."""
+
+    stage: Stage
+    role: str
+    folder: Path
+    seed: int = 1
+    max_examples: int = 10
+    process: "subprocess.Popen[bytes]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.stage.write(self.folder / "stage.json")
+        (self.folder / "schemathesis.toml").write_text(self._settings())
+        command = [sys.executable, "-m", "schemathesis.cli", "run"]
+        # From a file, because what it reads the document from it doesn't test.
+        document = self.folder / "openapi.json"
+        document.write_bytes(httpx.get(f"{self.stage.url}/openapi.json").content)
+        command += [str(document), "--url", self.stage.url, "--checks", "all", "--no-color"]
+        command += ["--seed", str(self.seed), "--max-examples", str(self.max_examples)]
+        command += ["--generation-database", "none", "--continue-on-failure", "--warnings", "off"]
+        environment = {
+            **without_settings(),
+            "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "FUZZ_STAGE": str(self.folder / "stage.json"),
+            "FUZZ_COUNTS": str(self.folder / "counts.json"),
+            "FUZZ_ROLE": self.role,
+            "FUZZ_SEED": str(self.seed),
+        }
+        with (self.folder / "report.txt").open("wb") as report:
+            self.process = subprocess.Popen(
+                command, stdout=report, stderr=report, env=environment, cwd=self.folder
+            )
+
+    def _settings(self) -> str:
+        # Chains of requests are short and quick, so there are more of them.
+        lines = ["[phases.stateful.generation]", f"max-examples = {5 * self.max_examples}"]
+        if token := self.stage.tokens.get(self.role):
+            lines += ["[auth.openapi.bearerAuth]", f'bearer = "{token}"']
+        return "\n".join(lines)
+
+    def wait(self, within: float) -> int:
+        """Wait for its end; the exit code is 0 when nothing was found."""
+        return self.process.wait(within)
+
+    @property
+    def report(self) -> str:
+        """What schemathesis has to say."""
+        return (self.folder / "report.txt").read_text(errors="replace")
+
+    @property
+    def counts(self) -> "Counter[tuple[str, int]]":
+        """How often each endpoint answered with each status."""
+        raw = json.loads((self.folder / "counts.json").read_text())
+        return Counter(
+            {(key.split()[0], int(key.split()[1])): number for key, number in raw.items()}
+        )
