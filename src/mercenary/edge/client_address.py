@@ -8,16 +8,16 @@ brought it.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mercenary.settings import UNIX_SOCKET
 
-Address = IPv4Address | IPv6Address
-
+_CLAIMS = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"})
 # More proxies than anybody has in a row, so that a header full of them costs no time.
 _MAX_HOPS = 16
 # An IPv6 address with a zone, brackets and a port.
@@ -25,6 +25,13 @@ _MAX_NODE = 80
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's word for it
 _PAIR = re.compile(rf'[ \t]*({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")[ \t]*(?:;|\Z)')
 _PORT = re.compile(r"(?::(?:\d{1,5}|_[A-Za-z0-9._-]+))?\Z")
+
+
+class Place(NamedTuple):
+    """Where a request comes from: the address as text, and whether a trusted proxy has it."""
+
+    address: str
+    trusted: bool
 
 
 class ClientAddress:
@@ -37,63 +44,72 @@ class ClientAddress:
     def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
         self.app = app
         self._networks = [ip_network(each) for each in trusted if each != UNIX_SOCKET]
-        self._trusts_sockets = UNIX_SOCKET in trusted
-        self._trusts_any = bool(trusted)
+        self._socket = Place(UNIX_SOCKET, UNIX_SOCKET in trusted)
+        # Judging an address takes some µs, finding it again 0.1.
+        self._known = lru_cache(maxsize=4096)(self._judge)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find out where the request comes from and pass it on."""
         if scope["type"] == "http":
             peer = scope.get("client")
-            address = address_of(peer[0]) if peer else None
-            if self._trusts_any and self._trusts(address):
-                address = self._follow(scope, address)
-            scope["client_address"] = UNIX_SOCKET if address is None else _text_of(address)
+            place = (self._place(peer[0]) if peer else None) or self._socket
+            if place.trusted:
+                place = self._follow(scope, place)
+            scope["client_address"] = place.address
         await self.app(scope, receive, send)
 
-    def _trusts(self, address: Address | None) -> bool:
-        if address is None:
-            return self._trusts_sockets
-        return any(address in network for network in self._networks)
+    def _place(self, node: str) -> Place | None:
+        """The place that a node of RFC 7239, section 6, names, or None.
 
-    def _follow(self, scope: Scope, peer: Address | None) -> Address | None:
+        Takes IPv6 without brackets, too, as `X-Forwarded-For` has it. Port and zone go; an IPv4
+        address inside an IPv6 one is that.
+        """
+        return self._known(node) if len(node) <= _MAX_NODE else None
+
+    def _judge(self, node: str) -> Place | None:
+        address = _address_of(node)
+        if address is None:
+            return None
+        return Place(str(address), any(address in network for network in self._networks))
+
+    def _follow(self, scope: Scope, peer: Place) -> Place:
         """Walk back through the proxies, and take over the scheme that they tell.
 
         A proxy writes one of the two headers and hands the caller's own other one on. When both
         came and lead to different places, one of them is made up, so neither is believed.
         """
-        forwarded, addresses, protocols = (
-            b",".join(value for name, value in scope["headers"] if name == wanted).decode("latin-1")
-            for wanted in (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto")
-        )
+        claims: dict[bytes, str] = {}
+        for name, value in scope["headers"]:
+            if name in _CLAIMS:
+                text = value.decode("latin-1")
+                claims[name] = f"{claims[name]},{text}" if name in claims else text
         schemes: list[str] = []
-        found: list[Address | None] = []
-        if forwarded:
+        found: list[Place] = []
+        if forwarded := claims.get(b"forwarded"):
             hops = [_pairs_of(element) for element in _from_the_right(forwarded)]
-            address, count = self._walk(peer, (hop.get("for", "") for hop in hops))
-            found.append(address)
+            place, count = self._walk(peer, [hop.get("for", "") for hop in hops])
+            found.append(place)
             schemes += [hops[count - 1]["proto"]] if count and "proto" in hops[count - 1] else []
         count = 0
-        if addresses:
-            address, count = self._walk(peer, reversed(addresses.rsplit(",", _MAX_HOPS)))
-            found.append(address)
-        if protocols:
+        if addresses := claims.get(b"x-forwarded-for"):
+            place, count = self._walk(peer, addresses.rsplit(",", _MAX_HOPS)[::-1])
+            found.append(place)
+        if protocols := claims.get(b"x-forwarded-proto"):
             listed = protocols.rsplit(",", _MAX_HOPS)
             schemes.append(listed[-min(max(count, 1), len(listed))].strip())
         if schemes and all(scheme.lower() == "https" for scheme in schemes):
             scope["scheme"] = "https"
         return found[0] if found and found[0] == found[-1] else peer
 
-    def _walk(self, peer: Address | None, nodes: Iterable[str]) -> tuple[Address | None, int]:
-        """The nearest address that no trusted proxy has, and how many entries that took."""
-        address, count = peer, 0
-        for node in nodes:
-            if count == _MAX_HOPS or not self._trusts(address):
-                break
-            found = address_of(node.strip())
+    def _walk(self, peer: Place, nodes: Sequence[str]) -> tuple[Place, int]:
+        """The nearest place that no trusted proxy has, and how many entries that took."""
+        place, count = peer, 0
+        for node in nodes[:_MAX_HOPS]:
+            found = self._place(node.strip()) if place.trusted else None
             if found is None:
                 break
-            address, count = found, count + 1
-        return address, count
+            place, count = found, count + 1
+        return place, count
 
 
 def counted_as(address: str) -> str:
@@ -106,17 +122,7 @@ def _network_of(address: str) -> str:
     return str(IPv6Network((address, 64), strict=False))
 
 
-def address_of(node: str) -> Address | None:
-    """The address in a node of RFC 7239, section 6, or None.
-
-    Takes IPv6 without brackets, too, as `X-Forwarded-For` has it. Port and zone go; an IPv4 address
-    inside an IPv6 one is that.
-    """
-    return _address_of(node) if len(node) <= _MAX_NODE else None
-
-
-@lru_cache(maxsize=4096)
-def _address_of(node: str) -> Address | None:
+def _address_of(node: str) -> IPv4Address | IPv6Address | None:
     host, rest = node, ""
     if node.startswith("["):
         host, closed, rest = node[1:].partition("]")
@@ -134,11 +140,6 @@ def _address_of(node: str) -> Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
-
-
-@lru_cache(maxsize=4096)
-def _text_of(address: Address) -> str:
-    return str(address)
 
 
 def _from_the_right(header: str) -> list[str]:
