@@ -144,7 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Worker processes on all hosts together, by default those of this one. While Valkey is away,
     # each of them grants a caller this part of a limit.
     limit_workers: Annotated[int, Meta(ge=1, le=100_000)] | None = None
-    # Callers of each limit that a worker remembers: about 300 bytes each.
+    # Callers of each limit that a worker remembers: about 400 bytes each.
     limit_callers: Annotated[int, Meta(ge=16, le=10_000_000)] = 50_000
     # What a request waits for Valkey at most; past it, Valkey counts as away.
     valkey_timeout: Seconds = 0.1

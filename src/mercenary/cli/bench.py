@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mercenary.bench import api as api_bench
 from mercenary.bench import connections as connections_bench
+from mercenary.bench import limits as limits_bench
 from mercenary.bench import load, show, storm, zipf
 from mercenary.bench import overload as overload_bench
 from mercenary.bench.generator import GENERATORS
@@ -144,6 +145,24 @@ def overload(*, file: Path | None, **given: Any) -> None:
     report = _measured(file, lambda say: overload_bench.measure(options, say))
     click.echo(storm.as_markdown(report))
     sys.exit(0 if report.met else 1)
+
+
+@command.command()
+@click.option(
+    "--requests",
+    type=click.IntRange(1, 60_000),
+    default=limits_bench.REQUESTS,
+    show_default=True,
+    help="Of each round.",
+)
+def limits(requests: int) -> None:
+    """Measure what counting a request against its caller's limits costs, in some ten seconds."""
+    try:
+        rows = limits_bench.measure(requests)
+    except ChildError as error:
+        raise CommandError(_last_line(error)) from error
+    click.echo(limits_bench.as_markdown(rows))
+    sys.exit(0 if limits_bench.met(rows) else 1)
 
 
 def _measured(file: Path | None, measure: Callable[[Say], Result]) -> Result:

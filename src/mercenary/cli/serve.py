@@ -50,12 +50,15 @@ def command(host: str | None, port: int | None, workers: int | None, target: str
         raise CommandError(
             "no database is named; set SQLALCHEMY_DATABASE_URI, or start all by `mercenary up`"
         )
+    processes = workers or options.workers
+    # They read the settings by themselves, and take their part of a limit by their number.
+    os.environ[settings.variable("workers")] = str(processes)
     server = Server(
         target,
         address=host or options.host,
         port=port or options.port,
         interface=Interfaces.ASGI,
-        workers=workers or options.workers,
+        workers=processes,
         loop=Loops.uvloop,
         # Without TLS, HTTP/2 is for proxies that ask for it, and one connection could carry any
         # number of slow requests past every limit that counts connections. Decision 17.
