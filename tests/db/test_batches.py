@@ -283,6 +283,21 @@ async def test_many_more_callers_than_connections_all_get_their_answer(
     assert answers == [2 * n for n in range(2000)]
 
 
+@pytest.mark.parametrize("connections", [1, 2, 3, 5])
+async def test_readers_and_writers_never_wait_for_what_the_others_keep(
+    opened: Callable[..., engine.Database], connections: int
+) -> None:
+    options = settings.EngineOptions(pool_size=connections, max_overflow=0, pool_timeout=5.0)
+    opened(sqlalchemy_engine_options=options, batch_lanes=4, batch_size=8)
+    first = 1_000_000 * connections
+    for start in range(first, first + 500, 100):
+        notes = range(start, start + 100)
+        answers = await asyncio.gather(
+            *(find_double(number) for number in notes), *(add_note(number) for number in notes)
+        )
+        assert answers == [*(2 * number for number in notes), *notes]
+
+
 async def test_a_full_queue_says_no_at_once_and_serves_those_within(
     opened: Callable[..., engine.Database],
 ) -> None:
@@ -313,8 +328,8 @@ async def test_a_storm_of_cancelled_callers_leaks_no_connection(
         await batch.drain()
     pool = database.engine.sync_engine.pool
     held, idle = pool.checkedout(), pool.checkedin()  # type: ignore[attr-defined]
-    # Only what the reading lanes keep is out of the pool, and the server counts the same.
-    assert held <= database.settings.batch_lanes
+    # Only what the lanes keep is out of the pool, and the server counts the same.
+    assert held <= 2 * database.settings.batch_lanes
     rows = await backends(other)
     assert len(rows) == held + idle
     assert {row["state"] for row in rows} == {"idle"}

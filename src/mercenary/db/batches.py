@@ -171,7 +171,7 @@ class WriteBatch(BatchedQuery[tuple[Ask, Claim | None], Answer]):
     ) -> Sequence[Answer | Exception]:
         committing = False
         try:
-            async with database.connecting() as connection, connection.begin() as transaction:
+            async with database.writing() as connection, connection.begin() as transaction:
                 crash_points.reach("before-change")
                 async with changing_in_time(connection, database.settings.statement_timeout):
                     outcomes = await once(connection, asks, self._change)

@@ -40,11 +40,16 @@ class Database:
         self.settings = settings
         self.engine = _engine(settings, uri)
         self.ids = IdBlocks()
+        options = settings.sqlalchemy_engine_options
+        connections = options.pool_size + options.max_overflow
+        lanes = min(settings.batch_lanes, max(1, connections // 2))
+        # What readers keep must leave a connection for each lane that writes, and the other way.
+        room, recycle = min(lanes, connections - lanes), options.pool_recycle
         self._readers = Standing(
-            self.engine.execution_options(isolation_level="AUTOCOMMIT"),
-            recycle=settings.sqlalchemy_engine_options.pool_recycle,
+            self.engine.execution_options(isolation_level="AUTOCOMMIT"), room, recycle=recycle
         )
-        self._lanes = Lanes(settings.batch_lanes)
+        self._writers = Standing(self.engine, room, recycle=recycle)
+        self._lanes = Lanes(lanes)
         self._batches: dict[Batched, Batch[Any, Any]] = {}
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -60,8 +65,12 @@ class Database:
         """
         return self._readers.lend(planning=True)
 
+    def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection for a batch, which begins a transaction and commits it."""
+        return self._writers.lend(planning=False)
+
     def connecting(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection whose transaction the user begins and commits."""
+        """A connection for whoever comes alone, to begin a transaction and commit it."""
         return self.engine.connect()
 
     def batch(self, query: Batched) -> Batch[Any, Any]:
@@ -82,6 +91,7 @@ class Database:
             batch.close()
         await asyncio.gather(*(batch.drain() for batch in self._batches.values()))
         await self._readers.close()
+        await self._writers.close()
         await self.engine.dispose()
 
 
