@@ -1,6 +1,6 @@
 """Reading lists as a client does: a page, or all of them by following the cursor."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -19,13 +19,14 @@ async def walked(
     path: str,
     *,
     each: Callable[[int], Awaitable[None]] | None = None,
+    headers: Mapping[str, str] | None = None,
     **parameters: Any,
 ) -> list[dict[str, Any]]:
-    """The items of all pages; `each` is called between two pages with the number of those read."""
+    """The items of all pages; `each` is called between two pages with how many were read before it."""
     items: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     for page in range(1, 1000):
-        answer = await client.get(f"/api/v1{path}", params=parameters | cursor)
+        answer = await client.get(f"/api/v1{path}", params=parameters | cursor, headers=headers)
         assert answer.status_code == 200, answer.text
         items += answer.json()["items"]
         if answer.json()["next_cursor"] is None:
