@@ -22,7 +22,7 @@ async def walked(
     headers: Mapping[str, str] | None = None,
     **parameters: Any,
 ) -> list[dict[str, Any]]:
-    """The items of all pages; `each` is called between two pages with how many were read before it."""
+    """The items of all pages; `each` is called between two, with the number of those before it."""
     items: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     for page in range(1, 1000):
