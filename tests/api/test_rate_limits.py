@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from mercenary import settings
 from mercenary.app import ENDPOINTS, Application
 from mercenary.cache import valkey as cache
+from mercenary.edge.rate_limit import AWAY_SECONDS
 from mercenary.http.endpoint import SENSITIVE, UNLIMITED, Endpoint
 from mercenary.local.valkey import EmbeddedValkey
 from tests.factories import Person, new_account, sign_up
@@ -236,6 +238,24 @@ async def test_a_caller_behind_a_trusted_proxy_is_counted_by_its_own_address(
     for number in range(3):
         claim = {"X-Forwarded-For": new_address()}
         assert left(await stranger.get("/api/v1/skills", headers=claim)) == GUEST - 1 - number
+
+
+async def test_a_refusal_for_want_of_valkey_is_for_seconds(
+    application: Application, guest: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """It ends with the outage, not with the window."""
+    before = cache.current()
+    cache.use(cache.Valkey(f"unix://{tmp_path}/nobody.sock", seconds=1))
+    share = GUEST // application.limiter.workers
+    statuses = [(await guest.get("/api/v1/skills")).status_code for _ in range(share)]
+    refused = await guest.get("/api/v1/skills")
+    await cache.current().close()
+    cache.use(before)
+    assert statuses == [200] * share
+    assert (refused.status_code, left(refused)) == (429, 0)
+    assert 1 <= int(refused.headers["retry-after"]) <= AWAY_SECONDS
+    # Valkey is back: what was granted alone counts, and the rest is there.
+    assert left(await guest.get("/api/v1/skills")) == GUEST - share - 1
 
 
 async def test_registering_counts_however_it_ends(guest: httpx.AsyncClient) -> None:

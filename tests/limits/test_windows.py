@@ -66,3 +66,17 @@ async def test_callers_whose_window_is_over_are_forgotten(in_use: Valkey) -> Non
     assert len(quota) <= 101
     assert limiter.measures.forgotten == 0
     await limiter.close()
+
+
+async def test_a_counter_that_valkey_cannot_read_is_as_good_as_none(in_use: Valkey) -> None:
+    limiter = Limiter(Settings(limit_workers=2, valkey_timeout=PATIENCE))
+    quota = limiter.quota(Policy(uuid4().hex, 10, 3600))
+    lease = quota.lease_of("somebody")
+    await in_use.ask(lambda redis: redis.set(lease.key, "junk", ex=60))
+    decided = [await quota.obtain(lease) for _ in range(7)]
+    assert decided == [True] * 5 + [False] * 2
+    assert limiter.measures.alone == 7
+    async with asyncio.timeout(10):
+        while in_use.away:  # noqa: ASYNC110 - it is for the way to find out
+            await asyncio.sleep(0.01)
+    await limiter.close()

@@ -19,6 +19,9 @@ from mercenary.limits.limiter import Limiter
 from mercenary.limits.policy import Policy
 from mercenary.settings import Settings
 
+AWAY_SECONDS = 5
+"""When to try again at the latest, if the limit may not be reached but for Valkey being away."""
+
 
 class RateLimit:
     """Grants or refuses a request, once it is known who calls.
@@ -109,6 +112,8 @@ class RateLimit:
     def _refuse(self, lease: Lease, now: float) -> NoReturn:
         self._measures.refused += 1
         seconds = int(lease.ends - now) + 1
+        if lease.beyond:  # only this worker's share is used up, for as long as Valkey is away
+            seconds = min(seconds, AWAY_SECONDS)
         raise TooManyRequests(
             f"{lease.policy.limit} requests may be made in {lease.policy.window} seconds."
             f" Try again in {seconds}.",

@@ -143,7 +143,8 @@ class Quota:
     async def obtain(self, lease: Lease) -> bool:
         """Grant or refuse a request for which `lease.spend` found nothing at hand."""
         granted = await self._limiter.obtain(lease)
-        if self._leases.pop(lease.subject, None) is not None:
+        if self._leases.get(lease.subject) is lease:
+            del self._leases[lease.subject]
             self._leases[lease.subject] = lease  # behind all others, since its window ends last
         return granted
 
