@@ -16,6 +16,7 @@ from mercenary.app import ENDPOINTS
 from mercenary.errors import PROBLEMS, Overloaded
 from mercenary.http.decoding import BodyDecoder
 from mercenary.http.endpoint import UNLIMITED, Endpoint
+from mercenary.http.fields import resource_of
 from mercenary.http.invocation import Signature
 from mercenary.http.openapi import document
 from mercenary.http.openapi.answers import problems_of
@@ -228,6 +229,8 @@ async def test_real_answers_are_true_to_the_document(client: httpx.AsyncClient) 
     await post_project(ada)
     for path, route in {
         "/api/v1/projects?limit=1": "/api/v1/projects",
+        "/api/v1/projects?page=1&limit=1&fields=title,id&include=total": "/api/v1/projects",
+        "/api/v1/projects?page=501": "/api/v1/projects",
         f"/api/v1/projects/{project['id']}": "/api/v1/projects/{id}",
         "/api/v1/projects/9223372036854775807": "/api/v1/projects/{id}",
         "/api/v1/projects?limit=0&x=1": "/api/v1/projects",
@@ -254,6 +257,18 @@ def assert_described(answer: httpx.Response, operation: dict[str, Any]) -> None:
     content = described["content"][answer.headers["content-type"]]
     errors = validator_of(content["schema"]).iter_errors(answer.json())
     assert [f"{error.json_path}: {error.message}" for error in errors] == []
+
+
+@every_endpoint
+def test_what_can_be_cut_down_names_its_fields_and_requires_none(endpoint: Endpoint) -> None:
+    parameters = {each["name"]: each for each in operation_of(endpoint).get("parameters", [])}
+    resource = resource_of(Signature(endpoint).answer)
+    assert ("fields" in parameters) == (resource is not None)
+    if resource is not None:
+        fields = parameters["fields"]
+        assert fields["schema"]["items"]["enum"] == list(resource.__struct_fields__)
+        assert (fields["style"], fields["explode"]) == ("form", False)
+        assert "required" not in COMPONENTS["schemas"][resource.__name__]
 
 
 def test_every_problem_has_a_page_in_the_document() -> None:

@@ -11,14 +11,16 @@ from mercenary.db.pages import Filters, PageAsk, PageQuery, Slice
 Item = TypeVar("Item", bound=msgspec.Struct)
 
 _PAGES_A_BATCH = 32
-# Each is a statement of its own, and callers wait for the slowest of their batch.
-_SEARCHES_A_BATCH = 8
+# Each is a statement of its own: in one batch with others it would wait for them, and end with the
+# one that takes too long. Callers who ask the same still share it.
+_SEARCHES_A_BATCH = 1
 
 
 class Listing(Generic[Item]):
     """Its pages, its searches and its totals, each in a batch of its own.
 
-    Totals take one lane at most, because they alone can't be kept short: they are exact.
+    Totals take one lane at most, because they alone can't be kept short: they are exact, as far as
+    the statement's timeout lets them.
     """
 
     def __init__(self, query: PageQuery[Item]) -> None:
