@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from mercenary import settings
-from mercenary.auth.service import authenticator
 from tests.factories import PASSWORD, new_account, sign_in, sign_up
 
 OTHER = "quite another private word"
@@ -82,34 +81,6 @@ async def test_every_fault_of_a_registration_is_named_at_once(client: httpx.Asyn
     )
     pointers = {fault["pointer"] for fault in answer.json()["errors"]}
     assert pointers == {"/email", "/password", "/role", "/name", "/admin"}
-
-
-async def test_an_unknown_address_and_a_wrong_password_are_answered_alike(
-    client: httpx.AsyncClient,
-) -> None:
-    person = await sign_up(client)
-    wrong = await login(client, person.email, OTHER)
-    unknown = await login(client, "nobody@example.com", OTHER)
-    assert wrong.status_code == unknown.status_code == 401
-    assert wrong.headers["www-authenticate"] == unknown.headers["www-authenticate"]
-    body, other = wrong.json(), unknown.json()
-    assert body | {"instance": ""} == other | {"instance": ""}
-
-
-async def test_an_unknown_address_costs_a_hash_as_a_known_one_does(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hashed: list[str] = []
-    passwords = authenticator().passwords
-    verify = passwords.matches
-
-    def counted(given: str, stored: str) -> bool:
-        hashed.append(stored)
-        return verify(given, stored)
-
-    monkeypatch.setattr(passwords, "matches", counted)
-    await login(client, "nobody@example.com", OTHER)
-    assert len(hashed) == 1
 
 
 async def test_a_refresh_token_works_once(client: httpx.AsyncClient) -> None:
