@@ -125,7 +125,7 @@ async def test_a_preflight_is_told_what_this_path_takes(
     )
     assert int(headers.pop("access-control-max-age")) > 0
     assert headers == {}
-    assert varies(answer) == {"Origin"}
+    assert "Origin" in varies(answer)
 
 
 async def test_a_preflight_asks_nobody_who_calls(browser: httpx.AsyncClient) -> None:

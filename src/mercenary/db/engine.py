@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from mercenary.batching import Batch, Lanes
+from mercenary.db.discretion import keep_values_out
 from mercenary.db.ids import IdBlocks
 from mercenary.db.standing import Standing
 from mercenary.db.uri import asyncpg_url
@@ -97,14 +98,13 @@ class Database:
 
 def _engine(settings: Settings, uri: str) -> AsyncEngine:
     options = settings.sqlalchemy_engine_options
-    return create_async_engine(
+    engine = create_async_engine(
         asyncpg_url(uri),
         pool_size=options.pool_size,
         max_overflow=options.max_overflow,
         # Nobody waits longer for an answer, so no batch shall for a connection.
         pool_timeout=min(options.pool_timeout, settings.request_deadline),
         pool_recycle=options.pool_recycle,
-        # An error's text goes to the log, and a parameter may be a hash or an address.
         hide_parameters=True,
         connect_args={
             "timeout": _CONNECT_SECONDS,
@@ -118,6 +118,8 @@ def _engine(settings: Settings, uri: str) -> AsyncEngine:
             },
         },
     )
+    keep_values_out(engine)
+    return engine
 
 
 _current: Database | None = None

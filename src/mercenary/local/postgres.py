@@ -171,6 +171,9 @@ class EmbeddedPostgres:
             "track_io_timing": "on",
             "log_min_duration_statement": "250ms",
             "log_lock_waits": "on",
+            # Without the values that statements were given: addresses, and hashes of passwords.
+            "log_error_verbosity": "terse",
+            "log_parameter_max_length": "0",
             "log_line_prefix": "%m [%p] %a ",
             "log_timezone": "UTC",
             "timezone": "UTC",
