@@ -17,6 +17,7 @@ import msgspec
 from mercenary.bench import bare_asgi, contenders, facts, load, zipf
 from mercenary.bench.contenders import Contender, Place
 from mercenary.bench.generator import Generator, GeneratorName
+from mercenary.bench.interrupt import ctrl_c_noted
 from mercenary.bench.marketplace import (
     BASE,
     Callers,
@@ -80,11 +81,13 @@ def measure(options: Options, say: Callable[[str], None]) -> Report:
     Raises:
         SetupError: something is missing that the caller can mend.
         StackError, ChildError: a server can't be started.
+        Halted: somebody wants it to stop.
     """
     contenders.require_extra()
     options = replace(options, workers=options.workers or cores())
     generator = load.choose(options.generator)
     with ExitStack() as exits:
+        exits.enter_context(ctrl_c_noted())
         if options.url is None:
             say(f"Starting a private stack with {options.scale} projects …")
             place = exits.enter_context(contenders.private_stack(options.scale, options.workers))

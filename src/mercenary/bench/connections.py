@@ -21,6 +21,7 @@ from mercenary.bench import contenders, facts, load, patient_load, zipf
 from mercenary.bench.api import Asks
 from mercenary.bench.contenders import Contender, Place
 from mercenary.bench.generator import GeneratorError, percentile
+from mercenary.bench.interrupt import ctrl_c_noted
 from mercenary.bench.marketplace import explore
 from mercenary.bench.patient_load import PAUSES, Part, Seen
 from mercenary.bench.processes import usage, workers_rss
@@ -85,11 +86,13 @@ def measure(options: Options, say: Callable[[str], None]) -> Report:
     Raises:
         SetupError: something is missing that the caller can mend.
         StackError, ChildError: a server can't be started.
+        Halted: somebody wants it to stop.
     """
     processes = _processes(options.connections)
     name = variable("connections_per_worker")
     room = max(options.connections, int(FIELDS["connections_per_worker"].default))
     with ExitStack() as exits:
+        exits.enter_context(ctrl_c_noted())
         say(f"Starting a private stack with {options.scale} projects …")
         stack = contenders.private_stack(options.scale, options.workers, {name: str(room)})
         place = exits.enter_context(stack)

@@ -16,6 +16,7 @@ from typing import Final
 import asyncpg
 
 from mercenary.bench import bare_asgi
+from mercenary.bench.interrupt import interrupted
 from mercenary.bench.marketplace import Callers, Claims, claims_of
 from mercenary.bench.report import PRODUCT
 from mercenary.bench.traffic import Target
@@ -72,6 +73,7 @@ def private_stack(
         environment=environment,
         seed=scale,
         ready_within=_READY_SECONDS,
+        halted=interrupted,
     )
     with _stopping(stack):
         stack.start()
@@ -105,12 +107,12 @@ def _mint(stack: Stack, environment: Mapping[str, str]) -> dict[str, Claims]:
     file = stack.folder / "tokens"
     lifetime = ("--lifetime", str(_TOKEN_SECONDS))
     many = mercenary_command("token", "--count", str(CALLERS), "--out", str(file), *lifetime)
-    run_once(many, environment=environment)
+    run_once(many, environment=environment, halted=interrupted)
     tokens = read_tokens(file)
     admin = asyncio.run(_admin(stack.database_uri))
     if admin is not None:
         one = mercenary_command("token", "--user", str(admin), *lifetime)
-        token = run_once(one, environment=environment).strip()
+        token = run_once(one, environment=environment, halted=interrupted).strip()
         tokens[token] = claims_of(token)
     return tokens
 
@@ -193,6 +195,7 @@ def _served(
             folder / f"{name}.log",
             lambda: http_answers(HOST, port, "/docs"),
             environment={**os.environ, **environment},
+            halted=interrupted,
         )
         try:
             child.start()

@@ -20,8 +20,10 @@ import msgspec
 
 from mercenary.bench.asyncio_load import Asyncio
 from mercenary.bench.generator import Generator, GeneratorError, GeneratorName, Outcome
+from mercenary.bench.interrupt import interrupted
 from mercenary.bench.traffic import Target, Traffic, lay_out
 from mercenary.bench.wrk import Wrk
+from mercenary.local.children import Halted
 from mercenary.settings import SetupError, cores
 
 CONNECTIONS: Final = 64
@@ -103,15 +105,16 @@ def run_all(
 
     Raises:
         GeneratorError: one failed, or they took longer than so many seconds.
+        Halted: somebody wants the bench to stop.
     """
     before = _children_seconds()
+    deadline = time.monotonic() + seconds
     running = [
         subprocess.Popen(  # noqa: S603 - our own generators
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         for command in commands
     ]
-    deadline = time.monotonic() + seconds
     try:
         for process in running:
             said = _output(process, deadline, watch)
@@ -130,6 +133,8 @@ def run_all(
 
 def _output(process: subprocess.Popen[bytes], deadline: float, watch: Callable[[], None]) -> bytes:
     while time.monotonic() < deadline:
+        if interrupted():
+            raise Halted
         watch()
         with contextlib.suppress(subprocess.TimeoutExpired):
             said, _ = process.communicate(timeout=_WATCH_SECONDS)

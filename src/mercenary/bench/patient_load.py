@@ -44,7 +44,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
     plan: Plan
     processes: int
-    source: str | None
+    source: str
     first_caller: int
     opening: float
     opening_limit: float
@@ -127,7 +127,7 @@ class Crowd:
                     lambda: Caller(self, part.first_caller + number),
                     plan.address,
                     plan.port,
-                    local_addr=(part.source, 0) if part.source else None,
+                    local_addr=(part.source, 0),
                 )
             except OSError:
                 self.count("connect")

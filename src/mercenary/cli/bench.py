@@ -16,7 +16,7 @@ from mercenary.bench import load, show, storm, zipf
 from mercenary.bench import overload as overload_bench
 from mercenary.bench.generator import GENERATORS
 from mercenary.cli.failures import CommandError
-from mercenary.local.children import ChildError
+from mercenary.local.children import ChildError, Halted
 from mercenary.local.stack import StackError
 
 # Wide enough for the figures where the output isn't a terminal.
@@ -209,7 +209,7 @@ def _measured(file: Path | None, measure: Callable[[Say], Result]) -> Result:
         report = measure(lambda line: click.echo(line, err=True))
     except (StackError, ChildError) as error:
         raise CommandError(_last_line(error)) from error
-    except KeyboardInterrupt:
+    except (Halted, KeyboardInterrupt):
         click.echo("mercenary: stopped; nothing was left running", err=True)
         sys.exit(130)
     if file is not None:

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,6 +42,7 @@ class Stack:
         *,
         seed: str = "none",
         ready_within: float = 120.0,
+        halted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._temporary = folder is None
         self.folder = (folder or temporary_folder()).resolve()
@@ -50,11 +51,15 @@ class Stack:
             self._arguments += ["--workers", str(workers)]
         self._environment = {**without_settings(), **(environment or {})}
         self._ready_within = ready_within
+        self._halted = halted
         self._process: subprocess.Popen[bytes] | None = None
         self._output = Path(tempfile.mkdtemp(prefix="mercenary-stack-"))
 
     def start(self) -> Self:
-        """Start it and wait until the API is ready. Raises `StackError` with what it said."""
+        """Start it and wait until the API is ready.
+
+        Raises `StackError` with what it said, `Halted`; then it is to be stopped.
+        """
         with (self._output / "up.log").open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 mercenary_command("up", "--tied", *self._arguments),
@@ -66,7 +71,11 @@ class Stack:
                 start_new_session=True,
             )
         process = self._process
-        wait_until(lambda: self._is_ready() or process.poll() is not None, self._ready_within)
+        wait_until(
+            lambda: self._is_ready() or process.poll() is not None,
+            self._ready_within,
+            self._halted,
+        )
         if not self._is_ready():
             self.stop()
             raise StackError(self.said)
