@@ -12,6 +12,7 @@ the typical time queued is compared with a target, and the limit moves towards w
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,9 +22,9 @@ from mercenary.http.endpoint import Criticality
 # The shares of the limit that each class may fill, so that search is refused first, writes last.
 SHARES: Final = {Criticality.WRITE: 1.0, Criticality.READ: 0.75, Criticality.SEARCH: 0.5}
 
-# Seconds that a request may typically queue for the database, and a callback for the loop. A
-# refusal waits one or two turns of the loop, so the second is what keeps it within 10 ms.
-# Measured with `mercenary bench overload`.
+# Seconds that a request may typically queue for the database, and that a callback may be late by.
+# Lower ones make batches smaller, and each request dearer; higher ones make everybody wait. See
+# decision 15 for what was measured, and `mercenary bench overload` to measure it again.
 QUEUE_TARGET: Final = 0.020
 LAG_TARGET: Final = 0.010
 
@@ -35,6 +36,9 @@ FEWEST: Final = 8
 LARGEST_CUT: Final = 0.7
 LARGEST_RISE: Final = 1.05
 _NEGLIGIBLE: Final = 0.01
+STANDING: Final = 3
+"""Windows for which a queue must have stood: those whom a lock held up come back all at once, and
+in that window nearly all have waited."""
 CALM: Final = 0.5
 """Below this share of the targets there is no queue, and the limit returns to where it began."""
 
@@ -62,9 +66,9 @@ def _call_later(seconds: float, callback: Callable[[], None]) -> object:
 class Admission:
     """Lets requests in while fewer than `limit` are in flight, by class.
 
-    `limit` begins at `start`, and stays between `least`, which is needed to keep the database's
-    lanes busy, and `most`. `later` calls back after so many seconds of `clock`, by default on the
-    running loop, which is left alone while nothing is in flight.
+    `limit` begins at `start` and stays between `least`, which lets a few dozen callers who ask one
+    after the other in on the slowest machine, and `most`. `later` calls back after so many seconds
+    of `clock`, by default on the running loop, which is left alone while nothing is in flight.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Admission:
         self._watching = False
         self._due = 0.0
         self._window_ends = 0.0
+        self._recent: deque[float] = deque(maxlen=STANDING)
 
     def admit(self, criticality: Criticality) -> bool:
         """Whether a request may come in now; who may must `leave` in the end."""
@@ -124,28 +129,30 @@ class Admission:
 
     def adapt(self, lag: float) -> None:
         """Move the limit, at the end of a window in which callbacks were so many seconds late."""
-        measures = self.measures
-        measures.lag = lag
+        self.measures.lag = lag
         pressure = lag / LAG_TARGET
         known = len(self._queued) >= FEWEST
         if known:
             # The median, so that the waits of a few for one thing aren't everybody's.
-            measures.queued = sorted(self._queued)[len(self._queued) // 2]
+            self.measures.queued = sorted(self._queued)[len(self._queued) // 2]
             self._queued.clear()
-            pressure = max(pressure, measures.queued / QUEUE_TARGET)
+            pressure = max(pressure, self.measures.queued / QUEUE_TARGET)
+        self._recent.append(pressure)
+        standing = min(self._recent)
+        refused, self._refused = self._refused, False
         # Times in the queue grow with the limit, so the ratio of the two is the way to the target.
         # Its root goes half of it: what is seen lags behind what was done.
-        step = max(pressure, _NEGLIGIBLE) ** -0.5
-        if pressure > 1:
-            self._set(self.limit * max(LARGEST_CUT, step))
-            measures.cuts += 1
-        elif (known or not self.in_flight) and (
-            self._refused or (pressure < CALM and self.limit < self.start)
-        ):
-            limit = self.limit * min(LARGEST_RISE, step)
-            self._set(limit if self._refused else min(limit, self.start))
-            measures.rises += 1
-        self._refused = False
+        if standing > 1:
+            self._set(self.limit * max(LARGEST_CUT, standing**-0.5))
+            self.measures.cuts += 1
+        elif pressure > 1 or not (known or self.in_flight == 0):
+            return  # the queue may drain yet, or nothing is known of it
+        elif refused:
+            self._set(self.limit * min(LARGEST_RISE, max(pressure, _NEGLIGIBLE) ** -0.5))
+            self.measures.rises += 1
+        elif pressure < CALM and self.limit < self.start:
+            self._set(min(self.limit * LARGEST_RISE, self.start))
+            self.measures.rises += 1
 
     def _set(self, limit: float) -> None:
         self.limit = min(max(limit, self.least), self.most)
