@@ -17,7 +17,7 @@ from mercenary.limits.policy import Policy
 FIRST_SHARE = 4
 """Requests ahead at first."""
 LARGEST_SHARE = 50
-"""A share ahead is at most the limit divided by this."""
+"""A share ahead is at most the limit divided by this; a lower limit is asked for one by one."""
 
 # Per key: limit, window, demand, ahead, and what the worker knows: the window by its index, the
 # birth of the counter, all that it took in the window, and what of that the counter doesn't know.
@@ -77,18 +77,20 @@ class Lease:
         self.subject = subject
         # Requests that wait for Valkey's answer.
         self.waiting = 0
-        # May be spent without asking, until `ends` on this machine's monotonic clock.
-        self.left = 0
-        self.ends = 0.0
-        # When the window ends, by Valkey's clock, is `reset`, in seconds since 1970.
-        # Was free in Valkey at last; when this is 0, too, there is nothing until the window ends.
+        # Was free in Valkey at last; once nothing is left either, all is refused until `ends`, on
+        # this machine's monotonic clock.
         self.beyond = 0
+        self.ends = 0.0
         self._begin(-1)
 
     def _begin(self, index: int) -> None:
         self.index = index
+        # The window's end by Valkey's clock, in seconds since 1970.
         self.reset = (index + 1) * self.policy.window
-        self.left = self.since = self.taken = self.untold = 0
+        # May be spent without asking.
+        self.left = 0
+        # The birth of the counter that knows all that was taken but what is untold.
+        self.since = self.taken = self.untold = 0
         self.ahead = min(FIRST_SHARE, self._largest)
 
     @property
