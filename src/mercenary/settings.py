@@ -121,7 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lock_timeout: Seconds = 2.0
     request_deadline: Seconds = 10.0
     # Requests in flight in a worker: the limit begins at `start` and moves between the others.
-    in_flight_least: Count = 32
+    in_flight_least: Count = 64
     in_flight_start: Count = 128
     in_flight_most: Count = 2048
     # Connections of a worker that carry its batches: the design's figures come from two to four.

@@ -1,7 +1,7 @@
 """`mercenary bench overload`: what a storm of up to ten times its capacity does to a worker.
 
-Capacity is found in a closed model. Then come, without a pause between them: a fifth of it, 1, 2,
-5 and 10 times as much at a fixed rate each (open arrivals), and a fifth again. Everybody asks with
+Capacity is found in a closed model. Then come, without a pause between them: half of it, 1, 2, 5
+and 10 times as much at a fixed rate each (open arrivals), and half again. Everybody asks with
 a token of their own; one in twenty posts a project, the others read and search by half, and none
 of it is answered by a cache.
 
@@ -31,7 +31,7 @@ from mercenary.bench.processes import usage
 from mercenary.settings import cores
 
 TIMES: Final = (1, 2, 5, 10)
-CALM_SHARE: Final = 0.2
+CALM_SHARE: Final = 0.5
 # The most that a worker reaches in a closed model is reached by one of these.
 CALLERS: Final = (16, 32, 64)
 _MIX: Final = {"write": 0.05, "read": 0.475, "search": 0.475}
