@@ -19,6 +19,7 @@ The backend of a freelance marketplace: clients post projects, freelancers bid, 
   places beside an ISO 4217 code; a JSON number is taken, too.
 - Sign in with `POST /api/v1/auth/login` and send `Authorization: Bearer <access token>`.
 - Lists come in pages: follow `next_cursor`, or the `Link` header.
+- `fields=id,name` keeps just those fields of whatever is returned.
 - Errors are problems (RFC 9457) that name every fault at once. A problem's `type` opens as a page.
 - Every GET answers HEAD, too, and every path OPTIONS.
 - Answers have an `ETag`: `If-None-Match` spares you the body of what you have, `If-Match` keeps you
