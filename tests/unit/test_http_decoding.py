@@ -301,6 +301,12 @@ def test_every_wrong_parameter_is_named_at_once() -> None:
     assert "Known: status, skill, min_budget, q, limit, cursor" in faults["?colour"]
 
 
+def test_a_strange_name_is_cut_and_cleaned_before_it_is_named() -> None:
+    name = b"a%00b" + b"c" * 500
+    faults = parameter_faults(name + b"=1&" + name + b"=2")
+    assert list(faults) == ["?ab" + "c" * 97]
+
+
 @pytest.mark.parametrize("query", [b"q=%ff", b"q=%ed%a0%80", b"q=\xc3\xa4", b"a&" * 65])
 def test_a_query_that_cant_be_read_is_refused_as_a_whole(query: bytes) -> None:
     with pytest.raises(BadRequest):

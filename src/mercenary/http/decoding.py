@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from mercenary.errors import BadRequest, Fault, Invalid, NotFound
-from mercenary.http.faults import bare, faults_of
+from mercenary.http.faults import bare, escaped, faults_of
 from mercenary.http.wire import MAX_ID, decode_hook
 
 T = TypeVar("T")
@@ -129,7 +129,8 @@ class QueryDecoder(Generic[Parameters]):
             if name in self._repeatable:
                 given.setdefault(name, []).append(value)
             elif name in given:
-                faults.append(Fault(f"/{name}", "This parameter can be given only once"))
+                fault = Fault(f"/{escaped(name)}", "This parameter can be given only once")
+                faults.append(fault)
             else:
                 given[name] = value
         return given, faults
@@ -174,7 +175,7 @@ def parse_id(value: str, kind: str) -> int:
         number = int(value)
         if number <= MAX_ID:
             return number
-    raise NotFound(kind, value[:40])
+    raise NotFound(kind, value[:40].replace("\0", ""))
 
 
 def _as_parameters(faults: list[Fault]) -> list[Fault]:

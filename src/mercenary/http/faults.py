@@ -81,7 +81,7 @@ def _faults_of_fields(
 ) -> Iterator[Fault]:
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name in value.keys() - fields.keys():
-        yield Fault(f"{pointer}/{_escaped(name)}", _unknown(name, fields))
+        yield Fault(f"{pointer}/{escaped(name)}", _unknown(name, fields))
     for name, field in fields.items():
         if name in value:
             yield from _faults_of(value[name], field.type, f"{pointer}/{name}", strict)
@@ -97,8 +97,8 @@ def _unknown(name: str, known: Any) -> str:
     return f"Unknown{hint} Known: {', '.join(known)}"
 
 
-def _escaped(name: str) -> str:
-    # RFC 6901; cut, so that a huge unknown name isn't sent back whole.
+def escaped(name: str) -> str:
+    """A caller's name for something as part of a pointer (RFC 6901): cut, and without U+0000."""
     return name[:_MAX_NAME].replace("~", "~0").replace("/", "~1").replace(_NUL, "")
 
 
