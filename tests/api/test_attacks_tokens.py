@@ -372,13 +372,18 @@ async def test_credentials_are_good_in_their_header_alone(client: httpx.AsyncCli
         assert answer.status_code == 401, scheme
 
 
-async def test_a_promoted_users_old_token_has_ended(
-    client: httpx.AsyncClient, database_uri: str
+@pytest.mark.parametrize("role", ["admin", "client"])
+async def test_a_promoted_or_demoted_users_old_token_has_ended(
+    client: httpx.AsyncClient, role: str
 ) -> None:
     person = await sign_up(client)
+    if role == "client":
+        await admins.promote(engine.current(), UserId(person.id))
+        person = await sign_in(client, person.email, "a long and private word", person.user)
     other = await sign_in(client, person.email, "a long and private word", person.user)
     await assert_still_good(person)
-    await admins.promote(engine.current(), UserId(person.id))
+    change = {"admin": admins.promote, "client": admins.demote}[role]
+    await change(engine.current(), UserId(person.id))
     for each in (person, other):
         assert (await each.get("/users/me")).status_code == 401
         renewed = await client.post(
@@ -386,4 +391,4 @@ async def test_a_promoted_users_old_token_has_ended(
         )
         assert renewed.status_code == 401
     again = await sign_in(client, person.email, "a long and private word", person.user)
-    assert (await again.get("/users/me")).json()["role"] == "admin"
+    assert (await again.get("/users/me")).json()["role"] == role

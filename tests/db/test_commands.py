@@ -124,6 +124,27 @@ async def test_an_account_becomes_an_admin_s_and_its_sessions_end(uri: str) -> N
     assert (await _row(uri, living))[0] == 0
 
 
+async def test_an_admin_becomes_a_client_and_the_sessions_end(uri: str) -> None:
+    """And nobody else becomes one by it."""
+    email = (await _row(uri, "SELECT email FROM users WHERE id = 6"))["email"]
+    role = "SELECT role FROM users WHERE id = 6"
+    before = (await _row(uri, role))["role"]
+    refused = await _call(uri, "admin", "remove", email)
+    assert refused.exit_code == 2
+    assert f"is a {before}'s" in refused.stderr
+    assert (await _row(uri, role))["role"] == before
+    await _call(uri, "admin", "add", email)
+    await _call(uri, "token", "--user", "6")
+    result = await _call(uri, "admin", "remove", email)
+    assert result.exit_code == 0, result.output
+    assert (await _row(uri, role))["role"] == "client"
+    living = "SELECT count(*) FROM sessions WHERE user_id = 6 AND ended_at IS NULL"
+    assert (await _row(uri, living))[0] == 0
+    nobody = await _call(uri, "admin", "remove", "nobody@example.com")
+    assert nobody.exit_code == 2
+    assert "nobody has the address" in nobody.stderr
+
+
 async def test_a_deactivated_account_becomes_no_admin(uri: str) -> None:
     """Whoever left doesn't come back by this door."""
     async with connected(uri) as connection:

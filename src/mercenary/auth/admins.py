@@ -1,10 +1,12 @@
-"""Making administrators. No request can do it; `mercenary admin add` does, beside the API."""
+"""Making administrators, and ending it. No request can; `mercenary admin` does, beside the API."""
+
+from collections.abc import Collection
 
 from mercenary.auth import queries
 from mercenary.auth.queries import Credential
 from mercenary.db.engine import Database
 from mercenary.errors import Conflict
-from mercenary.http.access import SessionId, UserId
+from mercenary.http.access import Role, SessionId, UserId
 from mercenary.users import service as users
 
 
@@ -22,12 +24,29 @@ async def promote(database: Database, user_id: UserId) -> None:
     Raises:
         Conflict: the account is deactivated.
     """
+    await _assign(database, user_id, ["client", "freelancer", "admin"], "admin")
+
+
+async def demote(database: Database, user_id: UserId) -> None:
+    """Make a client of an admin; their sessions end, because tokens carry the old role.
+
+    Raises:
+        Conflict: the account is deactivated, or no admin's.
+    """
+    await _assign(database, user_id, ["admin"], "client")
+
+
+async def _assign(
+    database: Database, user_id: UserId, before: Collection[Role], after: Role
+) -> None:
     async with database.connecting() as connection, connection.begin():
         account = (await users.select_accounts(connection, [user_id])).get(user_id)
         if account is None or not account.is_active:
             raise Conflict("The account is deactivated.")
-        if account.role != "admin":
-            await users.promote_users(connection, [user_id])
+        if account.role not in before:
+            raise Conflict(f"The account is a {account.role}'s.")
+        if account.role != after:
+            await users.assign_role(connection, [user_id], after)
             await queries.end_other_sessions(connection, [(user_id, SessionId(0))])
 
 

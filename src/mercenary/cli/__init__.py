@@ -20,7 +20,7 @@ COMMANDS: Final = {
     "clean": ("mercenary.cli.clean", "Remove what is over: sessions, keys, closed accounts."),
     "seed": ("mercenary.cli.seed", "Fill the database with a believable marketplace."),
     "token": ("mercenary.cli.token", "Mint access tokens for tools."),
-    "admin": ("mercenary.cli.admin", "Make an administrator."),
+    "admin": ("mercenary.cli.admin", "Make an administrator, or end it."),
     "bench": ("mercenary.cli.bench", "Measure the API against the guide's figures."),
 }
 

@@ -35,7 +35,7 @@ from mercenary.db.engine import current
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
-from mercenary.http.access import UserId
+from mercenary.http.access import Role, UserId
 from mercenary.http.wire import rfc3339
 from mercenary.users.schemas import Account, SkillLevel, User
 from mercenary.users.tables import user_ids, user_skills, users
@@ -194,16 +194,17 @@ async def deactivate_users(tx: AsyncConnection, ids: Collection[UserId]) -> None
     await tx.execute(_DEACTIVATE, {"ids": list(ids)})
 
 
-_PROMOTE = (
+_ROLE = bindparam("role", type_=Text())
+_ASSIGN_ROLE = (
     update(users)
-    .values(role="admin", updated_at=func.now(), version=users.c.version + 1)
-    .where(_AMONG, users.c.is_active == true(), users.c.role != "admin")
+    .values(role=_ROLE, updated_at=func.now(), version=users.c.version + 1)
+    .where(_AMONG, users.c.is_active == true(), users.c.role != _ROLE)
 )
 
 
-async def promote_users(tx: AsyncConnection, ids: Collection[UserId]) -> None:
-    """Make admins of active users who aren't yet."""
-    await tx.execute(_PROMOTE, {"ids": list(ids)})
+async def assign_role(tx: AsyncConnection, ids: Collection[UserId], role: Role) -> None:
+    """Give active users a role that they don't have yet."""
+    await tx.execute(_ASSIGN_ROLE, {"ids": list(ids), "role": role})
 
 
 _ERASABLE = (

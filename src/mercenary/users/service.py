@@ -115,9 +115,9 @@ async def deactivate_users(
     return outcomes
 
 
-async def promote_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
-    """Make admins of active users; no request can, `mercenary admin` does."""
-    await queries.promote_users(tx, ids)
+async def assign_role(tx: AsyncConnection, ids: Sequence[UserId], role: Role) -> None:
+    """Give active users another role; no request can, `mercenary admin` does."""
+    await queries.assign_role(tx, ids, role)
 
 
 async def lock_erasable(tx: AsyncConnection, rows: int) -> list[UserId]:
