@@ -234,6 +234,7 @@ def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> 
             sources[name] = source
     settings = Settings(**values)
     faults.extend(_unsafe(settings))
+    faults.extend(_out_of_order(settings))
     faults.extend(_no_networks(settings))
     faults.extend(_misspelt_origins(settings))
     if faults:
@@ -305,6 +306,17 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[tup
             value = [each.strip() for each in value.split(",") if each.strip()]
         given.append((name, value, f"environment {key}" if key.startswith(PREFIX) else key))
     return given
+
+
+def _out_of_order(settings: Settings) -> list[str]:
+    names = [f"in_flight_{bound}" for bound in ("least", "start", "most")]
+    values = [getattr(settings, name) for name in names]
+    if values == sorted(values):
+        return []
+    given = ", ".join(
+        f"{variable(name)} is {value}" for name, value in zip(names, values, strict=True)
+    )
+    return [f"{given}: each must be at least the one before"]
 
 
 def _unsafe(settings: Settings) -> list[str]:

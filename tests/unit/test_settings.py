@@ -194,3 +194,9 @@ def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
     (line,) = refused({"MERCENARY_CORS_ORIGINS": f"https://good.example,{origin}"})
     assert origin in line
     assert "https://app.example.com" in line
+
+
+def test_bounds_that_contradict_each_other_are_named_together() -> None:
+    (line,) = refused({"MERCENARY_IN_FLIGHT_LEAST": "300"})
+    assert "MERCENARY_IN_FLIGHT_LEAST is 300" in line
+    assert "MERCENARY_IN_FLIGHT_START is 128" in line
