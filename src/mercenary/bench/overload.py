@@ -7,8 +7,9 @@ of it is answered by a cache.
 
 Refusing costs processor time, too, so ten times of a worker's capacity can only be refused where a
 request costs far more than a refusal; and this side needs processor time to make the load. So the
-bottleneck is put where it can be seen: PostgreSQL has the last core to itself, and worker and
-generator share the others.
+database is kept to the last core and the workers' event loops to the others, which parts what
+serving costs from what refusing does; the server's other threads and the generator go where there
+is room.
 """
 
 import os
@@ -174,7 +175,8 @@ def _busy_seconds(place: Place) -> dict[str, float]:
 
 
 def _pin(place: Place) -> int | None:
-    """Give PostgreSQL the last core, and the others to the API; None where there is only one."""
+    """Keep PostgreSQL to the last core, and the workers' event loops, which are their main threads,
+    to the others. Gives the last core, or None where there is only one."""
     if cores() < 2 or not hasattr(os, "sched_getaffinity"):
         return None
     *others, last = sorted(os.sched_getaffinity(0))
