@@ -181,6 +181,12 @@ def test_money_that_is_none_is_refused(budget: Any, detail: str) -> None:
     assert faults_in(body) == {"/budget": detail}
 
 
+@pytest.mark.parametrize("blank", [" ", "\t", "\u00a0", "\u3000", "\ufeff", "\u001c", "\u0085"])
+def test_no_language_s_white_space_is_a_text(blank: str) -> None:
+    """The document's pattern is read by others' regular expressions, ours by Python's."""
+    assert faults_in(order(title=blank * 3)) == {"/title": "Expected a text that isn't blank"}
+
+
 @patient
 @given(st.text("0159.-+e_ ", max_size=14))
 @example("0.00")

@@ -18,7 +18,8 @@ MAX_AMOUNT = Decimal("9999999999.99")
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-VISIBLE = r"\S"
+# Neither what Python nor what ECMA-262, and so JSON Schema, takes for white space.
+VISIBLE = r"[^\s\ufeff]"
 # Decimal itself also takes 1_000, blanks, exponents, NaN and every script's digits.
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 # What is left of a number of cents that went through binary fractions, such as 57 * 0.01.

@@ -25,7 +25,10 @@ _MONEY: Schema = {
 _AMOUNT = Amount.schema
 _OF_NUMBERS = ("exclusiveMinimum", "maximum", "multipleOf")
 # PostgreSQL's texts hold any character but U+0000, and decoding refuses it wherever it is.
-_WITHOUT_NUL = {None: r"^[^\u0000]*$", VISIBLE: r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+_WITHOUT_NUL = {
+    None: r"^[^\u0000]*$",
+    VISIBLE: r"^[^\u0000]*[^\s\ufeff\u0000\u001c-\u001f\u0085][^\u0000]*$",
+}
 _NULL = {"type": "null"}
 _PAGE = re.compile(r"\bPage_(\w+)_$")
 _CURSOR_EXAMPLE = "2p1Ff3bD5mQxk0cP0wEoq1siMjAyNi0xMS0yM1QxMDowMDowMC4wMDAwMDBaIiwxN10"
