@@ -8,18 +8,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# Before anything reads the settings: hashes as cheap as Argon2 allows and limits that nobody meets,
-# since tests sign up often, all from one address.
-os.environ |= {
-    "MERCENARY_ARGON2_MEMORY_KIB": "8",
-    "MERCENARY_ARGON2_TIME_COST": "1",
-    "MERCENARY_GUEST_LIMIT": "1000000",
-    "MERCENARY_USER_LIMIT": "1000000",
-    "MERCENARY_SENSITIVE_LIMIT": "1000000",
-    "MERCENARY_LOGIN_FAILURES": "1000000",
-    "MERCENARY_LOGIN_FAILURES_BY_ADDRESS": "1000000",
-    "MERCENARY_LOG_LEVEL": "error",
-}
+from tests.generous import GENEROUS
+
+# Before anything reads the settings.
+os.environ |= GENEROUS | {"MERCENARY_LOG_LEVEL": "error"}
 
 import asyncpg
 import httpx

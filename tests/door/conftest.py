@@ -14,6 +14,7 @@ from mercenary.local.supervisor import mercenary_command
 from mercenary.local.valkey import EmbeddedValkey
 from tests.door.raw import HOST, Door
 from tests.factories import Person, sign_up
+from tests.generous import GENEROUS
 
 # Short, so that a test of the slow takes no longer than it must.
 PATIENCE = {
@@ -36,11 +37,11 @@ def door(
             log,
             lambda: http_answers(HOST, port),
             environment=without_settings()
+            | GENEROUS
             | PATIENCE
             | {
                 "SQLALCHEMY_DATABASE_URI": database_uri,
                 "CACHE_CONFIG": valkey.cache_config,
-                "MERCENARY_ARGON2_MEMORY_KIB": "8",
             },
         )
         child.start()
