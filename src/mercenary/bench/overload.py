@@ -7,12 +7,12 @@ of it is answered by a cache.
 
 Refusing costs processor time, too, so ten times of a worker's capacity can only be refused where a
 request costs far more than a refusal; and this side needs processor time to make the load. So the
-database is kept to the last core and the workers' event loops to the others, which parts what
-serving costs from what refusing does; the server's other threads and the generator go where there
-is room.
+database and the generator are kept to the last core and the API to the others, which parts what
+refusing costs from what making the load does.
 """
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -70,13 +70,13 @@ def measure(options: Options, say: Callable[[str], None]) -> storm.Report:
         closed = [
             Phase(f"{callers} callers", options.seconds, callers=callers) for callers in CALLERS
         ]
-        played, _ = _play(place, folder, kinds, warm_up + closed)
+        played, _ = _play(place, folder, kinds, warm_up + closed, pinned)
         steps = storm.steps_of(played, warm_up + closed, list(_MIX))
         capacity = max(step.rate for step in steps[1:])
         say(f"Capacity: {capacity:,.0f} a second")
         phases = _phases(capacity, options.seconds)
         before = _busy_seconds(place)
-        played, generator = _play(place, folder, kinds, phases)
+        played, generator = _play(place, folder, kinds, phases, pinned)
         after = _busy_seconds(place)
     seconds = sum(phase.seconds for phase in phases)
     busy = {name: round((after[name] - before[name]) / seconds, 2) for name in after}
@@ -135,19 +135,20 @@ def _lay_out(place: Place, folder: Path) -> list[Kind]:
 
 
 def _play(
-    place: Place, folder: Path, kinds: list[Kind], phases: list[Phase]
+    place: Place, folder: Path, kinds: list[Kind], phases: list[Phase], core: int | None
 ) -> tuple[Played, float]:
-    """What one process saw that played these phases, and the processor's seconds it took."""
+    """What one process on `core` saw that played these phases, and its seconds of processor."""
     target = place.product.target
     score = Score(
         str(folder), target.host, target.port, kinds, phases, connections=_CONNECTIONS, seed=1
     )
     path = folder / "score.json"
     path.write_bytes(msgspec.json.encode(score))
+    command = python_module("mercenary.bench.open_load", str(path))
     before = os.times()
     try:
         subprocess.run(  # noqa: S603 - our own module
-            python_module("mercenary.bench.open_load", str(path)),
+            command if core is None else ["taskset", "--cpu-list", str(core), *command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -175,14 +176,17 @@ def _busy_seconds(place: Place) -> dict[str, float]:
 
 
 def _pin(place: Place) -> int | None:
-    """Keep PostgreSQL to the last core, and the workers' event loops, which are their main threads,
-    to the others. Gives the last core, or None where there is only one."""
-    if cores() < 2 or not hasattr(os, "sched_getaffinity"):
+    """Keep PostgreSQL to the last core and the API, with all its threads, to the others.
+
+    Gives the last core, or None where there is only one or they can't be told apart.
+    """
+    if cores() < 2 or shutil.which("taskset") is None:
         return None
     *others, last = sorted(os.sched_getaffinity(0))
     for pid, allowed in ((place.product.database_pid, [last]), (place.product.server_pid, others)):
         if pid is not None:
             process = psutil.Process(pid)
             for each in (process, *process.children(recursive=True)):
-                each.cpu_affinity(allowed)
+                for thread in each.threads():
+                    os.sched_setaffinity(thread.id, allowed)
     return last

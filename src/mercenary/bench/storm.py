@@ -152,7 +152,7 @@ def as_markdown(report: Report) -> str:
         f"- Capacity {detail['capacity']:,.0f}/s in a closed model; {detail['workers']} worker(s), "
         f"{detail['scale']} projects, {detail['callers']:,} callers, steps of "
         f"{detail['seconds']} s",
-        f"- Processor, in cores over all steps: {busy}; PostgreSQL kept to core "
+        f"- Processor, in cores over all steps: {busy}; generator and PostgreSQL kept to core "
         f"{detail['database_core']}",
         f"- {machine['cpu']}, {machine['cores']} cores, {machine['python']}; commit "
         f"{report.commit}: `{report.command}`",
