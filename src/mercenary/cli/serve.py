@@ -17,9 +17,11 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
+from sqlalchemy.exc import ArgumentError
 
 from mercenary import settings
 from mercenary.cli.failures import CommandError
+from mercenary.db.uri import asyncpg_url
 from mercenary.local.open_files import allow_open_files
 
 TARGET: Final = "mercenary.app:create_app"
@@ -46,10 +48,8 @@ def command(host: str | None, port: int | None, workers: int | None, target: str
     """Run the API alone, on the servers that the settings name."""
     loaded = settings.load()
     options = loaded.settings
-    if target == TARGET and options.sqlalchemy_database_uri is None:
-        raise CommandError(
-            "no database is named; set SQLALCHEMY_DATABASE_URI, or start all by `mercenary up`"
-        )
+    if target == TARGET:
+        _check_database_uri(options.sqlalchemy_database_uri)
     processes = workers or options.workers
     # They read the settings by themselves, and take their part of a limit by their number.
     os.environ[settings.variable("workers")] = str(processes)
@@ -77,6 +77,19 @@ def command(host: str | None, port: int | None, workers: int | None, target: str
     _preload(target)
     _let_workers_hear_while_they_load()
     server.serve(target_loader=_load, wrap_loader=True)
+
+
+def _check_database_uri(uri: str | None) -> None:
+    """Refuse what no worker could use, for granian serves on when an application fails to start."""
+    if uri is None:
+        raise CommandError(
+            "no database is named; set SQLALCHEMY_DATABASE_URI, or start all by `mercenary up`"
+        )
+    try:
+        asyncpg_url(uri)
+    except (ArgumentError, ValueError) as error:
+        shown = settings.masked("sqlalchemy_database_uri", uri)
+        raise CommandError(f"SQLALCHEMY_DATABASE_URI is {shown}, which is no address") from error
 
 
 def _connections(loaded: settings.Loaded) -> int:
