@@ -147,6 +147,13 @@ def test_a_storm_is_judged_by_each_of_its_rules() -> None:
     assert verdicts(*good, step_of(140, errors=1)) == [True, True, True, True, False]
 
 
+@pytest.mark.parametrize("calm", [(20, 500), (500, 20)])
+def test_a_calm_step_that_was_disturbed_excuses_no_slow_storm(calm: tuple[float, float]) -> None:
+    before, after = (step_of(20, p99=p99) for p99 in calm)
+    slow = storm.judge([before, step_of(100, p99=61), after], 0)[1]
+    assert (slow.bound, slow.met) == (60, False)
+
+
 @pytest.mark.parametrize(
     ("bad", "recovered"),
     [([], 0), ([(1, 2.5, 503, 0.01)], 3), ([(1, 0.5, 200, 0.5), (1, 4.2, 500, 0.01)], 5)],

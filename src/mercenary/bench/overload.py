@@ -83,7 +83,7 @@ def measure(options: Options, say: Callable[[str], None]) -> storm.Report:
     busy["generator"] = round(generator / seconds, 2)
     busy["others"] = round(busy.pop("all") - sum(busy.values()), 2)
     rows = storm.steps_of(played, phases, list(_MIX))
-    recovery = storm.recovery_of(played, phases, rows[0].p99_ms)
+    recovery = storm.recovery_of(played, phases, storm.unloaded_p99(rows))
     return storm.Report(
         machine=facts.machine(),
         commit=facts.commit(),
