@@ -40,8 +40,8 @@ def test_a_second_one_is_raised() -> None:
 
 def test_load_stops_and_leaves_no_process(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    written = f"import os, pathlib, time; pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))"
-    command = [sys.executable, "-c", f"{written}; time.sleep(600)"]
+    written = f"import os, pathlib, signal; pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))"
+    command = [sys.executable, "-c", f"{written}; signal.pause()"]
 
     def press_when_it_runs() -> None:
         if pid.exists() and pid.read_text():

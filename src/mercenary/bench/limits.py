@@ -193,8 +193,8 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _never(*_: Any) -> Any:
-    """Neither received from nor sent to."""
-    raise NotImplementedError
+    """Stands where nothing is received or sent: counting a request reads and answers nothing."""
+    raise AssertionError("counting a request asked for its body or sent an answer")
 
 
 def _bytes_per_caller() -> float:
