@@ -1,0 +1,185 @@
+"""When what changed last: a table of clocks in memory that all processes of a host share.
+
+A tag names what a kept answer shows (`project:17`, `projects`), and has a clock: a slot, found by
+the tag's hash, that holds the stamp of the last change. Whoever keeps an answer reads the clocks of
+its tags first and the database next; the answer counts while the clocks still show the same. A
+change moves them after its COMMIT and before anybody is told of it, so every worker of the host
+knows at once, for about 100 ns a look. Two tags in one slot are forgotten together, no worse.
+
+What happened elsewhere arrives by `Listener`, which moves the same clocks and notes up to when
+this host has heard of everything (`heard`).
+
+No process locks anything here: whatever is stored into a slot is a value that was never in it
+before, so that a store that overtakes another can make an answer be forgotten, and never remembered
+again. Aligned 64-bit stores are atomic on the processors we run on.
+"""
+
+import mmap
+import os
+import tempfile
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from random import getrandbits
+from time import monotonic
+from typing import Final
+from zlib import crc32
+
+SLOTS: Final = 1 << 18
+"""More than the resources that are changed within an entry's lifetime; 4 MiB, of which the kernel
+gives what is touched."""
+EVERYTHING: Final = "*"
+"""The tag of every entry."""
+MARK_SECONDS: Final = 15.0
+"""After so long a change that is being written is given up: longer than any statement may take."""
+
+_BEING_WRITTEN: Final = 1
+_MICRO: Final = 1e6
+_PAGE: Final = 4096
+_WORD: Final = 8
+_HEARD: Final = 1
+_FIRST: Final = _PAGE // _WORD
+_SIZE: Final = _PAGE + 2 * _WORD * SLOTS
+# The layout's version, so that an older or newer server on the host has a table of its own.
+_VERSION: Final = 1
+STAMP_BITS: Final = 62
+
+
+def is_strict(tag: str) -> bool:
+    """Whether the tag is one resource's, which nobody may see old; a list may be a second old."""
+    return ":" in tag
+
+
+@lru_cache(maxsize=65_536)
+def slot_of(tag: str) -> int:
+    """The tag's slot in every table, from 0; that of EVERYTHING is 0, and nobody else's."""
+    return 0 if tag == EVERYTHING else 1 + crc32(tag.encode()) % (SLOTS - 1)
+
+
+class Clocks:
+    """One host's clocks. Without a `path` they are this process's alone.
+
+    Raises:
+        OSError: the file can't be made or belongs to somebody else.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            self._map = mmap.mmap(-1, _SIZE)
+        else:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                if os.fstat(handle).st_size < _SIZE:
+                    os.ftruncate(handle, _SIZE)
+                self._map = mmap.mmap(handle, _SIZE)
+            finally:
+                os.close(handle)
+        self._words = memoryview(self._map).cast("Q")
+
+    @property
+    def heard(self) -> float:
+        """Up to this moment of the monotonic clock this host knows all that was committed."""
+        return self._words[_HEARD] / _MICRO
+
+    def hear(self, until: float) -> None:
+        """Note that all that was committed before `until` has been applied here."""
+        moment = int(until * _MICRO)
+        if moment > self._words[_HEARD]:
+            self._words[_HEARD] = moment
+
+    def read(self, slot: int) -> int:
+        """What the clock in a slot shows, to be compared with what it showed before."""
+        return self._words[_FIRST + 2 * slot]
+
+    def is_told(self, slot: int) -> bool:
+        """Whether Valkey knows of this host's last change there, which nobody is writing now."""
+        index = _FIRST + 2 * slot
+        if self.is_being_written(self._words[index]):
+            return False
+        return self._words[index + 1] < self._words[_HEARD]
+
+    def is_being_written(self, shown: int) -> bool:
+        """Whether what a clock shows is a change under way, during which nothing is kept."""
+        if not shown & _BEING_WRITTEN:
+            return False
+        begun = shown >> 32
+        return (_deciseconds() - begun) & 0xFFFFFFFF < MARK_SECONDS * 10
+
+    def fresh(self) -> int:
+        """A stamp that no other change has: `STAMP_BITS` bits, positive.
+
+        The moment leads, by which marks expire, and 30 random bits tell those of one moment apart.
+        """
+        return _deciseconds() << 30 | getrandbits(30) | 1
+
+    def begin(self, tags: Iterable[str], stamp: int) -> None:
+        """Mark the strict ones of these as being written.
+
+        Whoever is killed between COMMIT and `settle` leaves nothing behind that looks current.
+        """
+        for tag in tags:
+            if is_strict(tag):
+                self._words[_FIRST + 2 * slot_of(tag)] = stamp << 2 | _BEING_WRITTEN
+
+    def settle(self, tags: Iterable[str], stamp: int) -> None:
+        """Move the clocks of what has changed, or may have; whatever was kept is forgotten."""
+        now = int(monotonic() * _MICRO)
+        for tag in tags:
+            index = _FIRST + 2 * slot_of(tag)
+            self._words[index + 1] = now
+            shown = self._words[index]
+            if shown >> 2 == stamp or not self.is_being_written(shown):
+                self._words[index] = stamp << 2
+
+    def apply(self, tags: Iterable[str], stamp: int) -> int:
+        """Move clocks by a change that was announced; how many weren't moved by it already."""
+        moved = 0
+        for tag in tags:
+            index = _FIRST + 2 * slot_of(tag)
+            shown = self._words[index]
+            if shown == stamp << 2:
+                continue
+            if shown >> 2 == stamp or not self.is_being_written(shown):
+                # Not to the stamp itself: another process may have been there, and gone on.
+                self._words[index] = self.fresh() << 2
+                moved += 1
+        return moved
+
+    def move(self, tag: str) -> None:
+        """Forget what was kept under a tag, without a change of ours: there's nothing to tell."""
+        self._words[_FIRST + 2 * slot_of(tag)] = self.fresh() << 2
+
+    def close(self) -> None:
+        """Let the memory go."""
+        self._words.release()
+        self._map.close()
+
+
+def path_for(database_uri: str) -> Path:
+    """Where the processes of a host that serve one database find each other's clocks."""
+    shared = Path("/dev/shm")  # noqa: S108 - the kernel's folder of shared memory
+    folder = shared if shared.is_dir() else Path(tempfile.gettempdir())
+    digest = sha256(f"{os.getuid()} {database_uri}".encode()).hexdigest()[:16]
+    return folder / f"mercenary-{digest}-{_VERSION}"
+
+
+def _deciseconds() -> int:
+    return int(monotonic() * 10) & 0xFFFFFFFF
+
+
+_current: Clocks | None = None
+
+
+def use(clocks: Clocks | None) -> None:
+    """Make this the table of the process; None when it is closed."""
+    global _current
+    _current = clocks
+
+
+def current() -> Clocks:
+    """The table of the process; one that nobody shares where none was opened."""
+    global _current
+    if _current is None:
+        _current = Clocks()
+    return _current
