@@ -30,6 +30,7 @@ from mercenary.health import service as health_service
 from mercenary.http import compression
 from mercenary.http.endpoint import Endpoint, declared_in
 from mercenary.http.router import Router
+from mercenary.http.shared_caching import Lifetime
 from mercenary.limits.limiter import Limiter
 from mercenary.projects import endpoints as projects
 from mercenary.proposals import endpoints as proposals
@@ -49,7 +50,7 @@ class Application:
     def __init__(self, options: settings.Settings, database_uri: str) -> None:
         self.settings = options
         self.database_uri = database_uri
-        self.router = Router(ENDPOINTS, options.max_json_depth)
+        self.router = Router(ENDPOINTS, options.max_json_depth, Lifetime.of(options))
         reference_service.describe(self.router.endpoints)
         self.limiter = Limiter(options)
         self.admission = Admission(

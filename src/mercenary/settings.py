@@ -20,6 +20,8 @@ from typing import Annotated, Any, Final, Literal, get_origin
 import msgspec
 from msgspec import Meta
 
+from mercenary.cdn_settings import SECRETS, CDNSettings, incomplete
+
 PREFIX: Final = "MERCENARY_"
 FILE: Final = Path("mercenary.toml")
 # Known to everybody who can read this, so that development needs no set-up; production refuses it.
@@ -89,7 +91,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(CDNSettings, frozen=True, kw_only=True):
     """The effective settings. Times are seconds, sizes bytes, unless the name says otherwise."""
 
     environment: Literal["development", "production"] = "development"
@@ -237,6 +239,7 @@ def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> 
     faults.extend(_out_of_order(settings))
     faults.extend(_no_networks(settings))
     faults.extend(_misspelt_origins(settings))
+    faults.extend(_incomplete_cdn(settings))
     if faults:
         raise SettingsError(faults)
     return Loaded(settings, sources)
@@ -254,6 +257,8 @@ def masked(name: str, value: object) -> str:
         return "(the development default)" if value == DEVELOPMENT_SECRET else "********"
     if value is None:
         return "(none)"
+    if name in SECRETS:
+        return "********"
     if isinstance(value, msgspec.Struct | dict | list | tuple):
         text = msgspec.json.encode(value).decode()
     else:
@@ -360,6 +365,13 @@ def _misspelt_origins(settings: Settings) -> list[str]:
         for origin in settings.cors_origins
         if not _ORIGIN.fullmatch(origin)
     ]
+
+
+def _incomplete_cdn(settings: Settings) -> list[str]:
+    missing = [variable(name) for name in incomplete(settings)]
+    if not missing:
+        return []
+    return [f"MERCENARY_CDN is {settings.cdn}, which needs {' and '.join(missing)}"]
 
 
 def _decode_path(kind: type, value: object) -> object:

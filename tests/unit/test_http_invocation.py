@@ -178,7 +178,10 @@ async def test_head_is_get_without_the_body(notes: httpx.AsyncClient, path: str)
 
 @pytest.mark.parametrize(
     ("caller", "control"),
-    [("", "public, max-age=0, must-revalidate"), ("client", "private, max-age=0, must-revalidate")],
+    [
+        ("", "public, max-age=0, s-maxage=0, stale-while-revalidate=0"),
+        ("client", "private, max-age=0, must-revalidate"),
+    ],
 )
 async def test_public_answers_may_be_kept(
     notes: httpx.AsyncClient, caller: str, control: str

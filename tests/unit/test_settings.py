@@ -200,3 +200,25 @@ def test_bounds_that_contradict_each_other_are_named_together() -> None:
     (line,) = refused({"MERCENARY_IN_FLIGHT_LEAST": "300"})
     assert "MERCENARY_IN_FLIGHT_LEAST is 300" in line
     assert "MERCENARY_IN_FLIGHT_START is 128" in line
+
+
+def test_a_cdn_needs_what_it_is_called_with() -> None:
+    (line,) = refused(
+        {"MERCENARY_CDN": "fastly", "MERCENARY_FASTLY_SERVICE": "SU1Z0isxPaozGVKXdv0eY"}
+    )
+    assert line == "MERCENARY_CDN is fastly, which needs MERCENARY_FASTLY_TOKEN"
+    (line,) = refused({"MERCENARY_CDN": "cloudflare"})
+    assert line.endswith("MERCENARY_CLOUDFLARE_ZONE and MERCENARY_CLOUDFLARE_TOKEN")
+    (line,) = refused({"MERCENARY_CDN": "varnish", "MERCENARY_VARNISH_ADDRESSES": ""})
+    assert line.endswith("MERCENARY_VARNISH_ADDRESSES")
+    addresses = "http://10.0.0.7:6081, http://10.0.0.8:6081"
+    loaded = load({"MERCENARY_CDN": "varnish", "MERCENARY_VARNISH_ADDRESSES": addresses})
+    assert loaded.settings.varnish_addresses == ("http://10.0.0.7:6081", "http://10.0.0.8:6081")
+
+
+@pytest.mark.parametrize("name", ["fastly_token", "cloudflare_token"])
+def test_a_cdns_token_is_never_shown(name: str) -> None:
+    assert masked(name, "hunter2") == "********"
+    assert masked(name, None) == "(none)"
+    (line,) = refused({f"MERCENARY_{name.upper()}": "hunter2\r\nX: y"})
+    assert "hunter2" not in line

@@ -19,7 +19,6 @@ from mercenary.errors import (
     ProblemError,
     UnsupportedMediaType,
 )
-from mercenary.http.access import Caller
 from mercenary.http.conditions import IfMatch, content_tag, is_known, version_tag
 from mercenary.http.decoding import BodyDecoder, NoParameters, QueryDecoder, parse_id
 from mercenary.http.endpoint import (
@@ -35,12 +34,10 @@ from mercenary.http.fields import cut_down, fields_in, resource_of, taking_field
 from mercenary.http.idempotency import REPLAYED, KeptAnswer, KeyedRequest, key_of
 from mercenary.http.lists import next_link
 from mercenary.http.responses import respond
+from mercenary.http.shared_caching import NOT_KEPT, Lifetime, cache_control, tag_headers, tags_of
 from mercenary.http.wire import encode_hook
 
 _encoder = msgspec.json.Encoder(enc_hook=encode_hook)
-_PUBLIC = b"public, max-age=0, must-revalidate"
-_PRIVATE = b"private, max-age=0, must-revalidate"
-_NEVER = b"private, no-store"
 _VARY = (b"vary", b"Accept-Encoding, Authorization")
 _JSON = (b"content-type", b"application/json")
 
@@ -98,11 +95,15 @@ class Signature:
 
 
 class Invocation:
-    """Calls one endpoint and sends what it answers."""
+    """Calls one endpoint and sends what it answers.
 
-    def __init__(self, endpoint: Endpoint, max_depth: int) -> None:
+    `lifetime` is what shared caches are told of answers that they may keep.
+    """
+
+    def __init__(self, endpoint: Endpoint, max_depth: int, lifetime: Lifetime = NOT_KEPT) -> None:
         self.endpoint = endpoint
         self.signature = Signature(endpoint)
+        self._public = lifetime.public
         body = self.signature.body
         self._body = BodyDecoder(body, max_depth) if body is not None else None
         self._query = QueryDecoder(self.signature.query)
@@ -209,8 +210,12 @@ class Invocation:
         return KeptAnswer(answer.status, headers, answer.body)
 
     def _encode_json(self, answer: Any, scope: Scope) -> KeptAnswer:
-        status = self.signature.status
-        headers = [(b"cache-control", self._cache_control(scope["caller"])), _VARY]
+        status, policy = self.signature.status, self.endpoint.cache
+        control = cache_control(policy, scope["caller"], self._public)
+        headers = [(b"cache-control", control), _VARY]
+        if control is self._public:
+            path = dict(zip(self.signature.path, scope["path_values"], strict=True))
+            headers += tag_headers(tags_of(answer, policy, path))
         if status == 204:
             return KeptAnswer(status, headers, b"")
         headers.append(_JSON)
@@ -232,11 +237,6 @@ class Invocation:
             headers.remove(_JSON)
             return KeptAnswer(304, headers, b"")
         return KeptAnswer(status, headers, body)
-
-    def _cache_control(self, caller: Caller) -> bytes:
-        if not self.endpoint.cache.public:
-            return _NEVER
-        return _PUBLIC if caller.id is None else _PRIVATE
 
 
 def _check_accept(headers: list[tuple[bytes, bytes]]) -> None:

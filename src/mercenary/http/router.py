@@ -11,6 +11,7 @@ from typing import Any
 from mercenary.errors import MethodNotAllowed, NotFound
 from mercenary.http.endpoint import Endpoint
 from mercenary.http.invocation import Invocation
+from mercenary.http.shared_caching import NOT_KEPT, Lifetime
 
 _ANY = ""  # stands for a path parameter; no segment of a template is empty
 
@@ -18,11 +19,13 @@ _ANY = ""  # stands for a path parameter; no segment of a template is empty
 class Router:
     """All endpoints of the application, ready to be called."""
 
-    def __init__(self, endpoints: Iterable[Endpoint], max_depth: int) -> None:
+    def __init__(
+        self, endpoints: Iterable[Endpoint], max_depth: int, lifetime: Lifetime = NOT_KEPT
+    ) -> None:
         self.endpoints = tuple(endpoints)
         self._tree: dict[str, Any] = {}
         for endpoint in self.endpoints:
-            self._add(Invocation(endpoint, max_depth))
+            self._add(Invocation(endpoint, max_depth, lifetime))
 
     def resolve(self, method: str, path: str) -> tuple[Invocation, list[str]]:
         """The endpoint of a request and the raw values of its path's parameters.

@@ -124,7 +124,19 @@ HEADERS = {
         "When its window ends, in seconds since 1970.", 1_790_000_000, required=False
     ),
     "Cache-Control": _header(
-        "Who may keep the answer, and for how long.", "public, max-age=0, must-revalidate"
+        "Who may keep the answer, and for how long.",
+        "public, max-age=0, s-maxage=60, stale-while-revalidate=30",
+    ),
+    "Surrogate-Key": _header(
+        "What the answer shows, for the CDN that keeps it: lists and resources, separated by "
+        "spaces. Sent to guests.",
+        "projects project:17 project:9",
+        required=False,
+    ),
+    "Cache-Tag": _header(
+        "The same with commas, as other CDNs read it.",
+        "projects,project:17,project:9",
+        required=False,
     ),
     "Vary": _header(
         "The request's headers that the answer depends on.", "Accept-Encoding, Authorization"
@@ -181,12 +193,12 @@ class Answers:
             if endpoint.method == "GET":
                 answers["304"] = _answer(
                     "The caller has this already, as If-None-Match says. There is no body.",
-                    ["Cache-Control", "ETag"],
+                    ["Cache-Control", *_tags(endpoint), "ETag"],
                 )
         return dict(sorted(answers.items()))
 
     def _success(self, endpoint: Endpoint, signature: Signature) -> dict[str, Any]:
-        headers = ["Cache-Control"]
+        headers = ["Cache-Control", *_tags(endpoint)]
         headers += ["Location"] if get_origin(signature.answer) is Created else []
         headers += ["Link"] if get_origin(signature.resource) is Page else []
         headers += ["ETag"] if endpoint.method == "GET" or signature.has_version else []
@@ -235,6 +247,10 @@ class Answers:
             }
             self.components[name] = answer
         return {"$ref": f"#/components/responses/{name}"}
+
+
+def _tags(endpoint: Endpoint) -> list[str]:
+    return ["Surrogate-Key", "Cache-Tag"] if endpoint.cache.public else []
 
 
 def problems_of(endpoint: Endpoint, signature: Signature) -> set[type[ProblemError]]:
