@@ -67,8 +67,7 @@ class Valkey:
         self.measures = ValkeyMeasures()
         self._redis = Redis.from_pool(
             BlockingConnectionPool.from_url(
-                # redis-py knows the schemes valkey:// and valkeys:// by Redis's names only.
-                re.sub("^valkey", "redis", url),
+                redis_url(url),
                 max_connections=CONNECTIONS,
                 timeout=seconds,
                 socket_timeout=seconds,
@@ -143,6 +142,11 @@ class Valkey:
             self._looking = None
             log.warning("valkey is back")
             return
+
+
+def redis_url(url: str) -> str:
+    """An address as redis-py takes it: valkey:// and valkeys:// by Redis's names."""
+    return re.sub("^valkey", "redis", url)
 
 
 _current: Valkey | None = None
