@@ -250,5 +250,5 @@ async def test_decisions_of_a_moment_share_their_transaction(
             *(owner.post(f"/proposals/{proposal['id']}/accept") for proposal in made)
         )
     assert {answer.status_code for answer in answers} == {200}
-    # Sessions, proposals, projects for the owner's sake; then lock, read, two updates.
-    assert len(statements) <= 2 * 8
+    # Sessions, proposals, projects for the owner's sake; then lock, read, two updates, events.
+    assert len(statements) <= 2 * 9

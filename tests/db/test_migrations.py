@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 import mercenary.auth.tables
 import mercenary.db.idempotency
+import mercenary.db.outbox
 import mercenary.projects.tables
 import mercenary.proposals.tables
 import mercenary.skills.tables
@@ -40,7 +41,7 @@ CATALOG = {
     """,
     "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
     "tables": """
-        SELECT relname, obj_description(oid, 'pg_class') FROM pg_class
+        SELECT relname, obj_description(oid, 'pg_class'), reloptions FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
     """,
     "sequences": """

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection
 
-from mercenary.auth import queries
+from mercenary.auth import queries, service
 from mercenary.auth.queries import Credential
 from mercenary.db.engine import Database
+from mercenary.db.outbox import telling
 from mercenary.errors import Conflict
 from mercenary.http.access import Role, SessionId, UserId
 from mercenary.users import service as users
@@ -39,7 +40,11 @@ async def demote(database: Database, user_id: UserId) -> None:
 async def _assign(
     database: Database, user_id: UserId, before: Collection[Role], after: Role
 ) -> None:
-    async with database.connecting() as connection, connection.begin():
+    async with (
+        database.connecting() as connection,
+        connection.begin(),
+        telling(connection),
+    ):
         account = (await users.select_accounts(connection, [user_id])).get(user_id)
         if account is None or not account.is_active:
             raise Conflict("The account is deactivated.")
@@ -47,7 +52,7 @@ async def _assign(
             raise Conflict(f"The account is a {account.role}'s.")
         if account.role != after:
             await users.assign_role(connection, [user_id], after)
-            await queries.end_other_sessions(connection, [(user_id, SessionId(0))])
+            await service.end_other_sessions(connection, [(user_id, SessionId(0))])
 
 
 async def create(database: Database, email: str, name: str, password_hash: str) -> UserId:
@@ -56,7 +61,11 @@ async def create(database: Database, email: str, name: str, password_hash: str) 
     Raises:
         Conflict: the address was taken at the same moment.
     """
-    async with database.connecting() as connection, connection.begin():
+    async with (
+        database.connecting() as connection,
+        connection.begin(),
+        telling(connection),
+    ):
         id = (await users.take_ids(connection, 1))[0]
         credential = Credential(email.lower(), id, password_hash)
         if not await queries.insert_credentials(connection, [credential]):

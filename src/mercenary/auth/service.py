@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import msgspec
@@ -23,6 +23,7 @@ from mercenary.auth.schemas import Credentials, NewAccount, PasswordChange, Toke
 from mercenary.auth.throttle import Throttle
 from mercenary.auth.tokens import Verifier, mint
 from mercenary.db.batches import read_batch, write_batch
+from mercenary.db.outbox import Event, record
 from mercenary.errors import Conflict, Invalid, ProblemError, Unauthorized
 from mercenary.http.access import Caller, SessionId, UserId
 from mercenary.http.conditions import IfMatch
@@ -200,7 +201,7 @@ async def rotate_tokens(
             good.append(token)
     good = [token for token in good if (token.user_id, token.session_id) not in stolen]
     if stolen:
-        await queries.end_sessions(tx, list(stolen))
+        await _end(tx, list(stolen))
     seconds = settings.get().refresh_token_seconds
     if good:
         await queries.mark_used(tx, good, seconds)
@@ -221,7 +222,7 @@ async def replace_passwords(
     replaced = await queries.replace_hashes(tx, changes)
     done = [ask for ask in first.values() if ask.email in replaced]
     if done:
-        await queries.end_other_sessions(tx, [ask.session for ask in done])
+        await end_other_sessions(tx, [ask.session for ask in done])
     late = Conflict("The password was changed at the same moment. Sign in again.")
     return [None if ask in done else late for ask in asks]
 
@@ -230,7 +231,7 @@ async def end_sessions(
     tx: AsyncConnection, asks: Sequence[SessionKey]
 ) -> Sequence[Exception | None]:
     """End the sessions that ask for it."""
-    await queries.end_sessions(tx, asks)
+    await _end(tx, asks)
     return [None] * len(asks)
 
 
@@ -241,8 +242,14 @@ async def close_accounts(
     outcomes = await users.deactivate_users(tx, asks)
     left = sorted({ask.id for ask, fault in zip(asks, outcomes, strict=True) if fault is None})
     await queries.disable_credentials(tx, left, _DISABLED)
-    await queries.end_other_sessions(tx, [(user_id, SessionId(0)) for user_id in left])
+    await end_other_sessions(tx, [(user_id, SessionId(0)) for user_id in left])
     return outcomes
+
+
+async def end_other_sessions(tx: AsyncConnection, kept: Sequence[SessionKey]) -> None:
+    """End all sessions of these users but the ones that are named; id 0 keeps none."""
+    await queries.end_other_sessions(tx, kept)
+    _tell_ended(user_id for user_id, _ in kept)
 
 
 async def remove_dead_sessions(tx: AsyncConnection, rows: int) -> int:
@@ -285,6 +292,21 @@ async def leave(caller: Caller, if_match: IfMatch) -> None:
         PreconditionFailed: the profile has changed since the caller read it.
     """
     await close_account(users.Departure(caller.user_id, if_match))
+
+
+async def _end(tx: AsyncConnection, keys: Sequence[SessionKey]) -> None:
+    await queries.end_sessions(tx, keys)
+    _tell_ended(user_id for user_id, _ in keys)
+
+
+def _tell_ended(user_ids: Iterable[UserId]) -> None:
+    """Record that sessions of these users have ended: whoever remembers any must ask again."""
+    record(
+        *(
+            Event("session.ended", f"user:{id}", key=id, tags=(f"sessions:{id}",))
+            for id in sorted(set(user_ids))
+        )
+    )
 
 
 async def _issue(tx: AsyncConnection, keys: Sequence[SessionKey], seconds: int) -> list[Tokens]:

@@ -8,7 +8,8 @@ Declare one in a feature's `queries.py` or `service.py`:
 and ask it with `await find_project(id)`. A read maps keys to what was found; equal keys that wait
 together are one. A write gets every ask of the batch and one transaction, and gives each ask its
 outcome: an answer, or an exception that only that caller sees. Under a request that claims an
-idempotency key the write happens once, however often it is asked for (`db/idempotency.py`).
+idempotency key the write happens once, however often it is asked for (`db/idempotency.py`). What it
+records is told to whoever must act on it (`db/outbox.py`).
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from mercenary.batching import Batch, Lanes
 from mercenary.db.engine import Database, current
 from mercenary.db.faults import as_problem, conflict_of, lost_connection
 from mercenary.db.idempotency import Claim, ConflictingKeysError, current_claim, once
+from mercenary.db.outbox import insert_events, new_stamp, recording
 from mercenary.db.time_left import changing_in_time, reading_in_time
 from mercenary.errors import ProblemError
 
@@ -174,7 +176,9 @@ class WriteBatch(BatchedQuery[tuple[Ask, Claim | None], Answer]):
             async with database.writing() as connection, connection.begin() as transaction:
                 crash_points.reach("before-change")
                 async with changing_in_time(connection, database.settings.statement_timeout):
-                    outcomes = await once(connection, asks, self._change)
+                    with recording() as events:
+                        outcomes = await once(connection, asks, self._change)
+                    await insert_events(connection, events, new_stamp())
                 crash_points.reach("before-commit")
                 committing = True
                 await transaction.commit()

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.engine import Database
 from mercenary.db.faults import as_problem, sqlstate
+from mercenary.db.outbox import telling
 
 Chore = Callable[[AsyncConnection, int], Awaitable[int]]
 
@@ -81,7 +82,10 @@ async def _turn(database: Database, chore: Chore, rows: int) -> int | None:
     """One transaction of a chore; None when it is another cleaner's turn."""
     async with database.connecting() as connection, connection.begin():
         turn = (await connection.execute(_TAKE_TURN)).one()
-        return await chore(connection, rows) if turn.mine else None
+        if not turn.mine:
+            return None
+        async with telling(connection):
+            return await chore(connection, rows)
 
 
 async def _rest(seconds: float, stopping: asyncio.Event) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.db.listing import Listing
+from mercenary.db.outbox import Event, record
 from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, Fault, Forbidden, Invalid, NotFound, ProblemError
 from mercenary.http.access import Caller, UserId
@@ -139,8 +140,10 @@ async def post_projects(
     passed = [ask for ask, fault in zip(asks, faults, strict=True) if fault is None]
     ids = await queries.take_ids(tx, len(passed))
     new = [_project_of(id, ask) for id, ask in zip(ids, passed, strict=True)]
-    stored = iter(await queries.insert_projects(tx, new) if new else ())
-    return [fault or next(stored) for fault in faults]
+    stored = await queries.insert_projects(tx, new) if new else ()
+    record(*(_event("project.created", project) for project in stored))
+    inserted = iter(stored)
+    return [fault or next(inserted) for fault in faults]
 
 
 async def change_projects(
@@ -188,6 +191,10 @@ async def store_projects(
     gone = [id for id, project in after.items() if project is None]
     if gone:
         await queries.delete_projects(tx, gone)
+    record(
+        *(_event("project.deleted", before[id]) for id in gone),
+        *(_event("project.updated", project, before[project.id]) for project in changed),
+    )
     return await queries.update_projects(tx, changed) if changed else ""
 
 
@@ -218,6 +225,14 @@ async def abandon(tx: AsyncConnection, held: Mapping[ProjectId, Project]) -> Non
 
 post_project = write_batch(post_projects)
 change_project = write_batch(change_projects, order=lambda change: change.id)
+
+
+def _event(name: str, *states: Project) -> Event:
+    """What happened to a project, given as it is and as it was. Nobody else sees a draft."""
+    subject = f"project:{states[0].id}"
+    public = any(project.status != "draft" for project in states)
+    tags = (subject, "projects") if public else ()
+    return Event(name, subject, states[0].version, states[0].id, tags)
 
 
 def _project_of(id: ProjectId, ask: Posting) -> Project:

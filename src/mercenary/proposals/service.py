@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.db.listing import Listing
+from mercenary.db.outbox import Event, record
 from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, Forbidden, NotFound, ProblemError
 from mercenary.http.access import Caller, UserId
@@ -150,6 +151,7 @@ async def add_proposals(
     outcomes = [_submitted(id, ask, held) for id, ask in zip(ids, asks, strict=True)]
     new = [outcome for outcome in outcomes if isinstance(outcome, Proposal)]
     stored = await queries.insert_proposals(tx, new) if new else {}
+    record(*(_event("proposal.submitted", proposal) for proposal in stored.values()))
     twice = Conflict("You have made a proposal for this project already.")
     return [
         stored.get(outcome.id, twice) if isinstance(outcome, Proposal) else outcome
@@ -217,6 +219,7 @@ async def retract(tx: AsyncConnection, ids: Sequence[ProposalId]) -> None:
     ]
     if emptied:
         await queries.update_proposals(tx, emptied)
+    record(*(_event("proposal.updated", proposal) for proposal in emptied))
 
 
 add_proposal = write_batch(add_proposals, order=lambda ask: ask.project_id)
@@ -242,6 +245,11 @@ async def _read(
             "status": query.status,
         },
     )
+
+
+def _event(name: str, proposal: Proposal) -> Event:
+    """What happened to a proposal. Only its parties may see it, so no shared cache has it."""
+    return Event(name, f"proposal:{proposal.id}", proposal.version, proposal.project_id)
 
 
 def _submitted(
@@ -318,6 +326,9 @@ async def _stored(
     if not changed:
         return outcomes
     time = await queries.update_proposals(tx, changed)
+    for proposal in changed:
+        decided = proposal.status in ("accepted", "rejected")
+        record(_event(f"proposal.{proposal.status}" if decided else "proposal.updated", proposal))
     return [
         replace(outcome, updated_at=time) if isinstance(outcome, Proposal) else outcome
         for outcome in outcomes

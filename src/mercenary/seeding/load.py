@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+from mercenary.db.outbox import new_stamp
 from mercenary.db.uri import asyncpg_url
 from mercenary.seeding import binary
 from mercenary.seeding.population import Row
@@ -155,6 +156,7 @@ class Loader:
         for table, sequence in TABLES.items():
             if sequence:
                 await run(f"SELECT setval('{sequence}', max(id)) FROM {table} HAVING max(id) > 0")  # noqa: S608
+        await run(_FORGET_EVERYTHING, new_stamp())
         await run("COMMIT")
         # Now rather than by autovacuum in the middle of what the data are wanted for.
         await run(f"ANALYZE {', '.join(TABLES)}")
@@ -165,6 +167,11 @@ async def _once(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
+# One event for all of it: whatever a cache holds is from before the data.
+_FORGET_EVERYTHING: Final = """
+    INSERT INTO outbox (id, key, stamp, version, name, subject, tags)
+    VALUES (nextval('outbox_id_seq'), 0, $1, 0, 'cache.purged', '*', '*')
+"""
 _OWNS_ALL: Final = """
     SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class
     WHERE oid = ANY (SELECT name::regclass FROM unnest($1::text[]) AS name)

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.db.listing import Listing
+from mercenary.db.outbox import Event, record
 from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, NotFound
 from mercenary.http.endpoint import Page
@@ -50,6 +51,9 @@ async def add_skills(tx: AsyncConnection, asks: Sequence[NewSkill]) -> Sequence[
     names = [_tidy(ask.name) for ask in asks]
     ids = await queries.take_ids(tx, len(asks))
     stored = await queries.insert_skills(tx, dict(zip(ids, names, strict=True)))
+    for skill in stored.values():
+        subject = f"skill:{skill.id}"
+        record(Event("skill.created", subject, skill.version, skill.id, (subject, "skills")))
     return [
         stored.get(skill_id) or Conflict(f"There is a skill {name} already.")
         for skill_id, name in zip(ids, names, strict=True)

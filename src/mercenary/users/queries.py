@@ -12,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Numeric,
+    Result,
     Select,
     SmallInteger,
     Text,
@@ -186,12 +187,18 @@ _DEACTIVATE = (
         version=users.c.version + 1,
     )
     .where(_AMONG, users.c.is_active == true())
+    .returning(users.c.id, users.c.version)
 )
 
 
-async def deactivate_users(tx: AsyncConnection, ids: Collection[UserId]) -> None:
-    """Deactivate those of the users, held by this transaction, that are active."""
-    await tx.execute(_DEACTIVATE, {"ids": list(ids)})
+async def deactivate_users(
+    tx: AsyncConnection, ids: Collection[UserId]
+) -> list[tuple[UserId, int]]:
+    """Deactivate those of the users, held by this transaction, that are active.
+
+    Returns them with the versions that they have now.
+    """
+    return _versions(await tx.execute(_DEACTIVATE, {"ids": list(ids)}))
 
 
 _ROLE = bindparam("role", type_=Text())
@@ -199,12 +206,18 @@ _ASSIGN_ROLE = (
     update(users)
     .values(role=_ROLE, updated_at=func.now(), version=users.c.version + 1)
     .where(_AMONG, users.c.is_active == true(), users.c.role != _ROLE)
+    .returning(users.c.id, users.c.version)
 )
 
 
-async def assign_role(tx: AsyncConnection, ids: Collection[UserId], role: Role) -> None:
-    """Give active users a role that they don't have yet."""
-    await tx.execute(_ASSIGN_ROLE, {"ids": list(ids), "role": role})
+async def assign_role(
+    tx: AsyncConnection, ids: Collection[UserId], role: Role
+) -> list[tuple[UserId, int]]:
+    """Give active users a role that they don't have yet.
+
+    Returns those who got it, with the versions that they have now.
+    """
+    return _versions(await tx.execute(_ASSIGN_ROLE, {"ids": list(ids), "role": role}))
 
 
 _ERASABLE = (
@@ -232,6 +245,7 @@ _ERASE = (
         version=users.c.version + 1,
     )
     .where(_AMONG)
+    .returning(users.c.id, users.c.version)
 )
 
 
@@ -241,10 +255,17 @@ async def lock_erasable(tx: AsyncConnection, seconds: int, rows: int) -> list[Us
     return [UserId(id) for id in found.scalars()]
 
 
-async def erase_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
-    """Empty users that this transaction holds of all that is personal."""
+async def erase_users(tx: AsyncConnection, ids: Sequence[UserId]) -> list[tuple[UserId, int]]:
+    """Empty users that this transaction holds of all that is personal.
+
+    Returns them with the versions that they have now.
+    """
     await tx.execute(_DELETE_SKILLS, {"ids": ids})
-    await tx.execute(_ERASE, {"ids": ids})
+    return _versions(await tx.execute(_ERASE, {"ids": ids}))
+
+
+def _versions(stored: Result[int, int]) -> list[tuple[UserId, int]]:
+    return sorted((UserId(id), version) for id, version in stored)
 
 
 def _own_skill(skill_id: ColumnElement[int]) -> Select[Any]:

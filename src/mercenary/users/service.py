@@ -1,7 +1,7 @@
 """The rules of users: what others see of them, and what they may change."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 from msgspec import UNSET
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary import settings
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.db.listing import Listing
+from mercenary.db.outbox import Event, record
 from mercenary.db.projection import Fields
 from mercenary.errors import Fault, Invalid, NotFound, ProblemError
 from mercenary.http.access import Caller, Role, UserId
@@ -100,7 +101,9 @@ async def list_users(caller: Caller, query: UserQuery, fields: Fields = None) ->
 
 async def add_users(tx: AsyncConnection, new: Sequence[NewUser]) -> Sequence[User]:
     """Insert users who register; that their addresses are nobody else's is seen to by auth."""
-    return await queries.insert_users(tx, [_user_of(each) for each in new]) if new else []
+    added = await queries.insert_users(tx, [_user_of(each) for each in new]) if new else []
+    _tell("user.created", ((user.id, user.version) for user in added))
+    return added
 
 
 async def deactivate_users(
@@ -111,13 +114,13 @@ async def deactivate_users(
     outcomes = [_departed(held.get(ask.id), ask) for ask in asks]
     leaving = {ask.id for ask, problem in zip(asks, outcomes, strict=True) if problem is None}
     if leaving:
-        await queries.deactivate_users(tx, leaving)
+        _tell("user.deactivated", await queries.deactivate_users(tx, leaving))
     return outcomes
 
 
 async def assign_role(tx: AsyncConnection, ids: Sequence[UserId], role: Role) -> None:
     """Give active users another role; no request can, `mercenary admin` does."""
-    await queries.assign_role(tx, ids, role)
+    _tell("user.updated", await queries.assign_role(tx, ids, role))
 
 
 async def lock_erasable(tx: AsyncConnection, rows: int) -> list[UserId]:
@@ -128,7 +131,9 @@ async def lock_erasable(tx: AsyncConnection, rows: int) -> list[UserId]:
 
 async def erase_users(tx: AsyncConnection, ids: Sequence[UserId]) -> None:
     """Empty users that this transaction holds of all that is personal; what's left is their id."""
-    await queries.erase_users(tx, ids)
+    erased = await queries.erase_users(tx, ids)
+    # Nobody but admins has seen them since they were deactivated.
+    _tell("user.erased", erased, public=False)
 
 
 async def change_users(tx: AsyncConnection, asks: Sequence[Change]) -> Sequence[User | Exception]:
@@ -149,6 +154,7 @@ async def change_users(tx: AsyncConnection, asks: Sequence[Change]) -> Sequence[
         tx, {user.id: user.skills for user in changed if user.skills != before[user.id].skills}
     )
     time = await queries.update_users(tx, changed) if changed else ""
+    _tell("user.updated", ((user.id, user.version) for user in changed))
     return [
         replace(outcome, updated_at=time) if isinstance(outcome, User) else outcome
         for outcome in outcomes
@@ -156,6 +162,13 @@ async def change_users(tx: AsyncConnection, asks: Sequence[Change]) -> Sequence[
 
 
 change_user = write_batch(change_users, order=lambda change: change.id)
+
+
+def _tell(name: str, versions: Iterable[tuple[UserId, int]], *, public: bool = True) -> None:
+    """Record an event of users, given with the versions that they have now."""
+    for id, version in versions:
+        subject = f"user:{id}"
+        record(Event(name, subject, version, id, (subject, "users") if public else ()))
 
 
 def _user_of(new: NewUser) -> User:

@@ -1,0 +1,200 @@
+"""What has changed, told in the transaction that changed it.
+
+Whoever must act on a change (caches that forget, webhooks, mail, views) may miss a message, never a
+row: a change records its events, they are inserted by the transaction that makes it, and a relay
+(`events/relay.py`) takes the rows, hands them on and deletes them. So there is a row if and only
+if there was a commit, and it stays until somebody has been told.
+
+A change function calls `record`. `WriteBatch` gathers what its functions recorded; whoever else
+writes does so within `telling`.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from secrets import randbits
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    extract,
+    func,
+    insert,
+    literal,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.metadata import by, metadata, moment
+
+STAMP_BITS: Final = 62
+# Held by a transaction, never by a session: it ends with a killed relay, and behind a pooler.
+LOCK_KEY: Final = int.from_bytes(b"relaying", "big")
+
+# Drawn as the row is inserted, not in blocks as other ids are: a change to a resource is inserted
+# under the resource's lock, so its events have the order of its versions.
+outbox_ids = sqlalchemy.Sequence("outbox_id_seq", metadata=metadata, data_type=BigInteger())
+
+# Rows live for a tenth of a second, so what matters is how soon their space is used again. The
+# relay sees to that; autovacuum, which looks once a minute, does when there is no relay. What an
+# outage has made of the table stays for the next one: giving it back would lock writers out.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, nullable=False, autoincrement=False),
+    Column("key", BigInteger, nullable=False, comment="by which the resource itself is spread"),
+    Column("stamp", BigInteger, nullable=False, comment="what the change gave to the tags' clocks"),
+    moment("created_at"),
+    Column("version", Integer, nullable=False, comment="of the resource afterwards; 0: has none"),
+    Column("name", Text, nullable=False, comment="what happened, such as project.created"),
+    Column("subject", Text, nullable=False, comment="to what, such as project:17"),
+    Column("tags", Text, nullable=False, comment="what caches must forget, parted by spaces"),
+    PrimaryKeyConstraint("id", "key"),
+    info=by("key"),
+    comment="changes that others have still to be told of",
+    postgresql_with={
+        "autovacuum_vacuum_scale_factor": "0",
+        "autovacuum_vacuum_threshold": "10000",
+        "autovacuum_vacuum_insert_threshold": "-1",
+        "autovacuum_vacuum_cost_delay": "0",
+        "autovacuum_analyze_threshold": "1000000",
+        "vacuum_truncate": "false",
+    },
+)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened to a resource.
+
+    `subject` is the resource as a tag, `version` its version afterwards, and `key` the value of
+    its distribution column. `tags` are what shared caches must forget: nothing where nothing that
+    a guest may see has changed.
+    """
+
+    name: str
+    subject: str
+    version: int = 0
+    key: int = 0
+    tags: tuple[str, ...] = ()
+
+
+class Row(msgspec.Struct, frozen=True):
+    """An event as it waits in the outbox; `age` is in seconds, from its transaction's start."""
+
+    id: int
+    event: Event
+    stamp: int
+    age: float
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What a relay has got to hand on. `all`: there was nothing else to be seen."""
+
+    rows: Sequence[Row]
+    all: bool
+
+
+_recorded: ContextVar[list[Event]] = ContextVar("recorded")
+
+
+def record(*events: Event) -> None:
+    """Tell what the transaction under way changes.
+
+    Raises:
+        LookupError: nobody would insert the events.
+    """
+    _recorded.get().extend(events)
+
+
+@contextmanager
+def recording() -> Iterator[list[Event]]:
+    """Gather what is recorded within the block; whoever opens it inserts the events."""
+    events: list[Event] = []
+    before = _recorded.set(events)
+    try:
+        yield events
+    finally:
+        _recorded.reset(before)
+
+
+@asynccontextmanager
+async def telling(tx: AsyncConnection) -> AsyncIterator[None]:
+    """Insert what is recorded within the block into the outbox, at its end."""
+    with recording() as events:
+        yield
+    await insert_events(tx, events, new_stamp())
+
+
+def new_stamp() -> int:
+    """A positive number that no other transaction has."""
+    return randbits(STAMP_BITS) or 1
+
+
+_NEW = rows_of("new", key=BigInteger(), version=Integer(), name=Text(), subject=Text(), tags=Text())
+_INSERT = insert(outbox).from_select(
+    ["id", "stamp", *_NEW.c.keys()],
+    select(outbox_ids.next_value(), bindparam("stamp", type_=BigInteger()), *_NEW.c),
+)
+
+
+async def insert_events(tx: AsyncConnection, events: Sequence[Event], stamp: int) -> None:
+    """Put events into the outbox by one statement, and by none when there are none."""
+    if events:
+        rows = [(e.key, e.version, e.name, e.subject, " ".join(e.tags)) for e in events]
+        asked: dict[str, Any] = columns_of("new", _NEW.c.keys(), rows)
+        await tx.execute(_INSERT, asked | {"stamp": stamp})
+
+
+_TAKE_TURN = select(func.pg_try_advisory_xact_lock(literal(LOCK_KEY, BigInteger())))
+_AGE = cast(extract("epoch", func.clock_timestamp() - outbox.c.created_at), sqlalchemy.Float())
+_OLDEST = (
+    select(
+        outbox.c.id,
+        outbox.c.stamp,
+        _AGE.label("age"),
+        outbox.c.name,
+        outbox.c.subject,
+        outbox.c.version,
+        outbox.c.key,
+        outbox.c.tags,
+    )
+    .order_by(outbox.c.id)
+    .limit(bindparam("rows", type_=Integer()))
+)
+
+
+async def hold_rows(tx: AsyncConnection, rows: int) -> Held | None:
+    """Up to `rows` rows in the order of their ids, for this transaction alone to hand on.
+
+    None when it is another relay's turn. The turn is what is locked, not the rows: whoever has it
+    is the only one that deletes any.
+    """
+    if not (await tx.execute(_TAKE_TURN)).scalar_one():
+        return None
+    # A statement of its own: the first one's snapshot may be older than the turn, and show rows
+    # that the relay before has handed on.
+    found = (await tx.execute(_OLDEST, {"rows": rows})).all()
+    held = [
+        Row(id, Event(name, subject, version, key, tuple(tags.split())), stamp, age)
+        for id, stamp, age, name, subject, version, key, tags in found
+    ]
+    return Held(held, len(held) < rows)
+
+
+_DELETE = delete(outbox).where(outbox.c.id == func.any(array_of("ids", BigInteger())))
+
+
+async def delete_rows(tx: AsyncConnection, ids: Sequence[int]) -> None:
+    """Remove rows that were handed on."""
+    await tx.execute(_DELETE, {"ids": ids})
