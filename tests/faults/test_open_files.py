@@ -24,7 +24,7 @@ Serve = Callable[..., tuple[subprocess.Popen[str], int]]
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts a server of fixed bytes whose processes may open so many files: (soft, hard)."""
-    for name in (bare_asgi.LIST, bare_asgi.ONE, bare_asgi.WRITTEN):
+    for name in (bare_asgi.LIST, bare_asgi.PROJECTS, bare_asgi.ONE, bare_asgi.WRITTEN):
         (tmp_path / name).write_bytes(b"{}")
     started: list[subprocess.Popen[str]] = []
     with hold_port(HOST, 0) as port:

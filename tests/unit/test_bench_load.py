@@ -114,7 +114,7 @@ async def test_our_own_generator_takes_chunks_and_polite_endings() -> None:
 async def test_callers_ids_bodies_and_writes_are_mixed_as_planned(
     name: generator.GeneratorName,
 ) -> None:
-    usual = Ask("GET", "/things/{id}/part", tokens=["ada", "bob"])
+    usual = Ask("GET", "/things/{id}/part", tokens=["ada", "bob"], headers=["X-Own: a b"])
     write = Ask("POST", "/things", tokens=["eve"], bodies=['{"n": 1}', '{"n": 2}'])
     traffic = Traffic(usual, ids=[5, 6, 7], write=write, write_share=0.5)
     lines, bodies, keys = Counter[tuple[str, str]](), Counter[bytes](), Counter[str]()
@@ -122,6 +122,7 @@ async def test_callers_ids_bodies_and_writes_are_mixed_as_planned(
     def reply(head: Head, body: bytes) -> bytes:
         token = next(line for line in head if line.startswith("Authorization: Bearer "))
         lines[head[0], token.split()[-1]] += 1
+        assert ("X-Own: a b" in head) is head[0].startswith("GET")
         keys.update(line for line in head if line.startswith("Idempotency-Key: "))
         if body:
             bodies[body] += 1

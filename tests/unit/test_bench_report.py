@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mercenary.bench import show
-from mercenary.bench.report import Floor, Measurement, Report, Row, judge
+from mercenary.bench.report import Floor, Measurement, Report, Row, Verdict, judge
 
 FLOORS = {"get-project": Floor(1_000, 80), "create-project": Floor(850, 120)}
 
@@ -69,7 +69,21 @@ def test_cpu_counts_server_and_database_for_a_thousand_requests() -> None:
 def test_a_floor_is_met_when_rate_and_latency_and_errors_are(
     changed: dict[str, Any], met: bool
 ) -> None:
-    assert row_of(measured(**changed)).guide.met is met
+    row = row_of(measured(**changed))
+    assert row.met is met
+    assert row.guide == Verdict(1_000, 80, met)
+
+
+def test_a_row_of_which_the_guide_says_nothing_is_shown_and_not_judged() -> None:
+    unbound = measured(row="get-project-uncached", rate=1.0)
+    rows = judge([measured(), unbound], {**FLOORS, unbound.row: None})
+    assert [(row.name, row.guide is None, row.met) for row in rows] == [
+        ("get-project", False, True),
+        ("get-project-uncached", True, True),
+    ]
+    report = msgspec.structs.replace(report_of(measured(), unbound), rows=rows)
+    assert report.met
+    assert "| get-project-uncached | 1 (1 to 1) | 5.0 |" in show.as_markdown(report)
 
 
 def test_yardsticks_are_ratios_to_the_same_run() -> None:

@@ -34,12 +34,15 @@ from mercenary.bench.traffic import WRITE_SHARE, Ask, Target, Traffic
 from mercenary.settings import SetupError, cores
 from mercenary.settings import load as load_settings
 
-# The guide, «Benchmarks».
-FLOORS: Final = {
+# The guide, «Benchmarks». Of what a cache is told to leave alone it says nothing.
+FLOORS: Final[Mapping[str, Floor | None]] = {
     "list-users": Floor(1_200, 45),
     "get-project": Floor(950, 80),
+    "get-project-uncached": None,
+    "list-projects-uncached": None,
     "create-project": Floor(850, 120),
 }
+UNCACHED: Final = ("Cache-Control: no-cache",)
 _DRAWN_IDS: Final = 1 << 18
 _WARM_UP_SECONDS: Final = 1
 # A worker verifies each token once, which takes longer than all the rest of a request and happens
@@ -114,6 +117,7 @@ class Asks:
 
     def __init__(self, market: Marketplace, ids: Sequence[int]) -> None:
         self.ids = ids
+        self._cursors = market.cursors
         self._projects = project_bodies(market.skills)
         self._descriptions = description_bodies()
         self._headlines = headline_bodies()
@@ -123,24 +127,32 @@ class Asks:
         return {
             (row, contender.name): traffic
             for contender in running
-            for row, traffic in self.rows(contender.callers).items()
+            for row, traffic in self.rows(contender).items()
         }
 
-    def rows(self, callers: Callers) -> dict[str, Traffic]:
+    def rows(self, contender: Contender) -> dict[str, Traffic]:
         """By row. Reads come from everybody, and one in a hundred requests changes what they show.
 
         Without an admin among the callers, who may change any project, a new one is posted instead.
         """
+        callers = contender.callers
         post = Ask("POST", f"{BASE}/projects", callers.clients, self._projects)
         change = Ask("PATCH", f"{BASE}/projects/{{id}}", callers.admins, self._descriptions)
         rename = Ask("PATCH", f"{BASE}/users/me", callers.everybody, self._headlines)
+        project = Ask("GET", f"{BASE}/projects/{{id}}", callers.everybody)
+        # The plain application's cursors are ids; a list of one page has none.
+        cursors = self.ids if contender.name == contenders.PLAIN else self._cursors
+        pages = f"{BASE}/projects?cursor={{id}}" if cursors else f"{BASE}/projects"
+        page = Ask("GET", pages, callers.everybody, headers=UNCACHED)
         return {
             "list-users": Traffic(Ask("GET", f"{BASE}/users", callers.everybody), self.ids, rename),
-            "get-project": Traffic(
-                Ask("GET", f"{BASE}/projects/{{id}}", callers.everybody),
+            "get-project": Traffic(project, self.ids, change if callers.admins else post),
+            "get-project-uncached": Traffic(
+                msgspec.structs.replace(project, headers=UNCACHED),
                 self.ids,
                 change if callers.admins else post,
             ),
+            "list-projects-uncached": Traffic(page, cursors or self.ids, post),
             "create-project": Traffic(post, self.ids),
         }
 
@@ -151,9 +163,11 @@ class Asks:
             SetupError: it refuses something, so that its figures would mean nothing.
         """
         answers = {}
-        for row, traffic in self.rows(contender.callers).items():
-            received = [answer(contender.target, ask, self.ids[0]) for ask in traffic.asks]
-            answers[row] = received[0]
+        for row, traffic in self.rows(contender).items():
+            usual = answer(contender.target, traffic.usual, traffic.ids[0])
+            if traffic.write is not None:
+                answer(contender.target, traffic.write, self.ids[0])
+            answers[row] = usual
         return answers
 
 
@@ -168,6 +182,7 @@ def _all(
         running = [place.product]
         bodies = {
             bare_asgi.LIST: answers["list-users"],
+            bare_asgi.PROJECTS: answers["list-projects-uncached"],
             bare_asgi.ONE: answers["get-project"],
             bare_asgi.WRITTEN: answers["create-project"],
         }

@@ -128,7 +128,7 @@ class Asks:
         body = self._random.choice(bodies).encode() if bodies else b""
         if bodies:
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-        return "\r\n".join([*lines, "", ""]).encode() + body
+        return ("\r\n".join([*lines, ask.lines]) + "\r\n").encode() + body
 
 
 class Crowd:

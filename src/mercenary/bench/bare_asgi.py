@@ -11,14 +11,15 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 ANSWERS: Final = "BENCH_ANSWERS"
-# Answers by file name: what GET on a list, GET on one thing, and anything that writes is answered.
-LIST, ONE, WRITTEN = "list", "one", "written"
+# Answers by file name: what GET on the list of users, on that of projects and on one thing, and
+# anything that writes is answered.
+LIST, PROJECTS, ONE, WRITTEN = "list", "projects", "one", "written"
 
 
 def create_app() -> ASGIApp:
     """The callable, with its answers read once."""
     folder = Path(os.environ[ANSWERS])
-    bodies = {name: (folder / name).read_bytes() for name in (LIST, ONE, WRITTEN)}
+    bodies = {name: (folder / name).read_bytes() for name in (LIST, PROJECTS, ONE, WRITTEN)}
     headers = {
         name: [
             (b"content-type", b"application/json"),
@@ -32,7 +33,9 @@ def create_app() -> ASGIApp:
             await _lifespan(receive, send)
             return
         if scope["method"] == "GET":
-            name, status = (ONE if scope["path"][-1].isdigit() else LIST), 200
+            path = scope["path"]
+            one = path[-1].isdigit()
+            name, status = ONE if one else PROJECTS if path.endswith("/projects") else LIST, 200
         else:
             name, status = WRITTEN, 201
             while (await receive()).get("more_body"):

@@ -25,7 +25,7 @@ from mercenary.bench.interrupt import ctrl_c_noted
 from mercenary.bench.marketplace import explore
 from mercenary.bench.patient_load import PAUSES, Part, Seen
 from mercenary.bench.processes import usage, workers_rss
-from mercenary.bench.report import PRODUCT, Floor, Measurement, Report, Row, judge
+from mercenary.bench.report import PRODUCT, Floor, Measurement, Report, Row, Verdict, judge
 from mercenary.bench.traffic import WRITE_SHARE, Plan, Traffic, lay_out
 from mercenary.local.open_files import allow_open_files
 from mercenary.settings import FIELDS, SetupError, cores, variable
@@ -108,7 +108,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Report:
     rows = judge([measurement], {ROW: Floor(_least_rate(options.connections), P95_MS)})
     checks = _checks(options, rows[0], seen, memory)
     met = all(check.met for check in checks)
-    guide = msgspec.structs.replace(rows[0].guide, met=met)
+    guide = Verdict(_least_rate(options.connections), P95_MS, met)
     return Report(
         machine=facts.machine(),
         commit=facts.commit(),
@@ -164,7 +164,7 @@ def _parts(options: Options, place: Place, folder: Path, processes: int) -> list
     target = place.product.target
     market = explore(target)
     asks = Asks(market, zipf.draw(market.projects, _DRAWN_IDS))
-    traffic: Traffic = asks.rows(place.product.callers)["get-project"]
+    traffic: Traffic = asks.rows(place.product)["get-project"]
     whole = lay_out(
         traffic,
         target,
@@ -256,7 +256,7 @@ def _collected(paths: Sequence[Path]) -> tuple[Seen, list[int]]:
 
 
 def _checks(options: Options, row: Row, seen: Seen, memory: Memory) -> list[Check]:
-    wanted, least = options.connections, row.guide.rate
+    wanted, least = options.connections, _least_rate(options.connections)
     still = min(seen.open_first, seen.open_last)
     share = math.ceil(wanted / options.workers)
     holding = IDLE_MIB + (HOLDING_MIB - IDLE_MIB) * max(1.0, share / _HELD_AT_MOST)

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from mercenary.bench import facts
 from mercenary.bench.generator import percentile
-from mercenary.bench.report import PRODUCT, Floor, Measurement, Report, Row, judge
+from mercenary.bench.report import PRODUCT, Floor, Measurement, Report, Row, Verdict, judge
 from mercenary.db import engine
 from mercenary.db.listing import Listing
 from mercenary.db.pages import End, Filters, PageAsk
@@ -82,7 +82,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Report:
         machine=facts.machine(),
         commit=facts.commit(),
         command=facts.command(),
-        rows=[_judged(row) for row in judge(measurements, floors)],
+        rows=[_judged(row, floors[row.name]) for row in judge(measurements, floors)],
         detail={
             "scale": options.scale if options.database is None else None,
             "limit": LIMIT,
@@ -209,9 +209,10 @@ def _floor(name: str, measurements: Sequence[Measurement]) -> Floor:
     return Floor(round(rate / MOST, 1), round(p95 * MOST, 3))
 
 
-def _judged(row: Row) -> Row:
+def _judged(row: Row, floor: Floor) -> Row:
     """By the ratio of the runs, each of whose two figures were measured together."""
-    return replace(row, guide=replace(row.guide, met=row.yardsticks[FIRST] >= 1 / MOST))
+    met = row.yardsticks[FIRST] >= 1 / MOST
+    return replace(row, guide=Verdict(floor.rate, floor.p95_ms, met))
 
 
 def _line(row: Row, place: int, runs: Sequence[Measurement]) -> str:
@@ -221,7 +222,7 @@ def _line(row: Row, place: int, runs: Sequence[Measurement]) -> str:
     ]
     first = median(rate for (_, contender), rate in rates.items() if contender == FIRST)
     return (
-        f"{'met   ' if row.guide.met else 'MISSED'}  {row.name}: row {place:,} in "
+        f"{'met   ' if row.met else 'MISSED'}  {row.name}: row {place:,} in "
         f"{1000 / row.rate:.2f} ms, page 1 in {1000 / first:.2f} ms: "
         f"{1 / row.yardsticks[FIRST]:.2f} times ({min(ratios):.2f} to {max(ratios):.2f})"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -63,10 +63,14 @@ class Callers:
 
 @dataclass(frozen=True)
 class Marketplace:
-    """What there is to ask about: projects that everybody may see, and skills."""
+    """What there is to ask about: projects that everybody may see, and skills.
+
+    `cursors` are places in the list of projects, as the API gives them.
+    """
 
     projects: Sequence[int]
     skills: Sequence[int]
+    cursors: Sequence[str]
 
 
 class _Named(msgspec.Struct):
@@ -101,16 +105,18 @@ def explore(target: Target) -> Marketplace:
     Raises:
         SetupError: the API doesn't answer as it should, or has nothing to ask about.
     """
-    projects = list(_walk(target, "/projects", MAX_PROJECTS))
-    skills = list(_walk(target, "/skills", 1_000))
+    pages = list(_walk(target, "/projects", MAX_PROJECTS))
+    projects = [project.id for page in pages for project in page.items]
+    skills = [skill.id for page in _walk(target, "/skills", 1_000) for skill in page.items]
     if not projects or not skills:
         raise SetupError(
             f"{target.url} has no projects or no skills to ask about; `mercenary seed` fills it"
         )
-    return Marketplace(projects, skills)
+    cursors = [quote(page.next_cursor, safe="") for page in pages if page.next_cursor is not None]
+    return Marketplace(projects, skills, cursors)
 
 
-def answer(target: Target, ask: Ask, id: int) -> bytes:
+def answer(target: Target, ask: Ask, id: int | str) -> bytes:
     """Ask once, as the first of the callers, and give the answer's body.
 
     Raises:
@@ -153,7 +159,7 @@ def searches() -> list[str]:
     return list(_WORDS)
 
 
-def _walk(target: Target, path: str, most: int) -> Iterator[int]:
+def _walk(target: Target, path: str, most: int) -> Iterator[_Page]:
     parameters: dict[str, str | int] = {"limit": _PAGE}
     found = 0
     with closing(_connection(target)) as connection:
@@ -163,7 +169,7 @@ def _walk(target: Target, path: str, most: int) -> Iterator[int]:
                 page = msgspec.json.decode(_answer(connection, target, ask, 0), type=_Page)
             except msgspec.MsgspecError as error:
                 raise SetupError(f"{target.url} answers {path} in another form: {error}") from error
-            yield from (item.id for item in page.items)
+            yield page
             found += len(page.items)
             if page.next_cursor is None:
                 return
@@ -175,9 +181,13 @@ def _connection(target: Target) -> http.client.HTTPConnection:
     return kind(target.host, target.port, timeout=_SECONDS)
 
 
-def _answer(connection: http.client.HTTPConnection, target: Target, ask: Ask, id: int) -> bytes:
+def _answer(
+    connection: http.client.HTTPConnection, target: Target, ask: Ask, id: int | str
+) -> bytes:
     path = target.prefix + ask.path.replace("{id}", str(id))
-    headers = {"Content-Type": "application/json"} if ask.bodies else {}
+    headers = dict(line.split(": ", 1) for line in ask.headers)
+    if ask.bodies:
+        headers["Content-Type"] = "application/json"
     if ask.tokens:
         headers["Authorization"] = f"Bearer {ask.tokens[0]}"
     body = ask.bodies[0].encode() if ask.bodies else None

@@ -31,6 +31,7 @@ DATABASE: Final = "PLAIN_DATABASE_URI"
 SECRET: Final = "PLAIN_SECRET"  # noqa: S105 - a variable's name
 ALGORITHM: Final = "HS256"
 _PAGE: Final = 20
+_ABOVE_ALL: Final = 2**62
 
 
 class Base(DeclarativeBase):
@@ -161,6 +162,13 @@ class UserPage(BaseModel):
     next_cursor: int | None
 
 
+class ProjectPage(BaseModel):
+    """A page of projects; `next_cursor` is the id to go on below."""
+
+    items: list[ProjectOut]
+    next_cursor: int | None
+
+
 class ProjectIn(BaseModel):
     """A new project."""
 
@@ -250,6 +258,23 @@ async def change_me(session: Session, caller: SignedIn, body: ProfileChange) -> 
     await session.commit()
     await session.refresh(caller, ["skills", "updated_at"])
     return UserOut.model_validate(caller)
+
+
+@app.get("/api/v1/projects", dependencies=[Depends(_caller)])
+async def list_projects(
+    session: Session, cursor: int = _ABOVE_ALL, limit: int = _PAGE
+) -> ProjectPage:
+    """The newest projects below an id."""
+    newest = (
+        select(ProjectRow)
+        .where(ProjectRow.status != "draft", ProjectRow.id < cursor)
+        .options(selectinload(ProjectRow.skills))
+        .order_by(ProjectRow.id.desc())
+        .limit(limit + 1)
+    )
+    projects = (await session.scalars(newest)).all()
+    page = [ProjectOut.model_validate(project) for project in projects[:limit]]
+    return ProjectPage(items=page, next_cursor=page[-1].id if len(projects) > limit else None)
 
 
 @app.get("/api/v1/projects/{id}")

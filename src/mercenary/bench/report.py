@@ -1,7 +1,8 @@
 """The form of every bench's result, and how it judges itself.
 
 `Report` is what `--json` writes. A row's figures are the medians of its runs; a yardstick's value
-is ours ÷ theirs in the same run, again the median. Only the guide's floors decide the exit code.
+is ours ÷ theirs in the same run, again the median. Only the guide's floors decide the exit code; of
+some rows the guide says nothing.
 """
 
 from collections import defaultdict
@@ -84,8 +85,13 @@ class Row(msgspec.Struct, frozen=True):
     cpu_s_per_1000: float | None
     rss_mib: float | None
     runs: int
-    guide: Verdict
+    guide: Verdict | None
     yardsticks: dict[str, float]
+
+    @property
+    def met(self) -> bool:
+        """Whether the guide's floor was met, if there is one."""
+        return self.guide is None or self.guide.met
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -100,15 +106,15 @@ class Report(msgspec.Struct, frozen=True):
     @property
     def met(self) -> bool:
         """Whether every floor of the guide was met."""
-        return all(row.guide.met for row in self.rows)
+        return all(row.met for row in self.rows)
 
     def to_json(self) -> bytes:
         """As `--json` writes it, laid out for people, too."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
-def judge(measurements: Sequence[Measurement], floors: Mapping[str, Floor]) -> list[Row]:
-    """A row for each floor that the product was measured for, in the floors' order."""
+def judge(measurements: Sequence[Measurement], floors: Mapping[str, Floor | None]) -> list[Row]:
+    """A row for each name that the product was measured for, in the order of the floors."""
     by_row: defaultdict[str, defaultdict[str, list[Measurement]]]
     by_row = defaultdict(lambda: defaultdict(list))
     for measurement in measurements:
@@ -118,7 +124,7 @@ def judge(measurements: Sequence[Measurement], floors: Mapping[str, Floor]) -> l
     ]
 
 
-def _row(name: str, floor: Floor, contenders: Mapping[str, list[Measurement]]) -> Row:
+def _row(name: str, floor: Floor | None, contenders: Mapping[str, list[Measurement]]) -> Row:
     ours = contenders[PRODUCT]
     errors = sum(one.error_count for one in ours)
     requests = sum(one.requests for one in ours)
@@ -135,7 +141,9 @@ def _row(name: str, floor: Floor, contenders: Mapping[str, list[Measurement]]) -
         cpu_s_per_1000=_median([one.cpu_s_per_1000 for one in ours], 4),
         rss_mib=_median([one.rss_mib for one in ours], 1),
         runs=len(ours),
-        guide=Verdict(
+        guide=None
+        if floor is None
+        else Verdict(
             floor.rate, floor.p95_ms, answered and rate >= floor.rate and p95 <= floor.p95_ms
         ),
         yardsticks={

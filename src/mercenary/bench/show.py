@@ -90,9 +90,9 @@ def _figure(row: Row, every: Sequence[Measurement]) -> list[str]:
         f"{row.errors:,}",
         _number(row.cpu_s_per_1000, 3),
         _number(row.rss_mib, 0),
-        f"{row.guide.rate:,.0f}/s, p95 {row.guide.p95_ms:g} ms",
+        "-" if row.guide is None else f"{row.guide.rate:,.0f}/s, p95 {row.guide.p95_ms:g} ms",
         ", ".join(ratios) or "-",
-        "met" if row.guide.met else "MISSED",
+        "-" if row.guide is None else "met" if row.met else "MISSED",
     ]
 
 

@@ -18,21 +18,25 @@ class Ask(msgspec.Struct, frozen=True):
     """One kind of request. `{id}` in its path stands for a drawn id.
 
     `tokens` are the callers it comes from at random, none for guests; `bodies` are JSON texts of
-    one line, of which each request gets one.
+    one line, of which each request gets one; `headers` are lines that each of them has.
     """
 
     method: str
     path: str
     tokens: Sequence[str] = ()
     bodies: Sequence[str] = ()
+    headers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """A mix: `write` is asked in `write_share` of all requests (0 to 1) in place of `usual`."""
+    """A mix: `write` is asked in `write_share` of all requests (0 to 1) in place of `usual`.
+
+    `ids` are what `{id}` stands for, one after the other: ids, or cursors of a list.
+    """
 
     usual: Ask
-    ids: Sequence[int]
+    ids: Sequence[int | str]
     write: Ask | None = None
     write_share: float = WRITE_SHARE
 
@@ -64,11 +68,15 @@ class Target:
 
 
 class PlannedAsk(msgspec.Struct, frozen=True):
-    """An ask without its lists. `keyed`: it carries a fresh Idempotency-Key, as a POST should."""
+    """An ask without its lists. `keyed`: it carries a fresh Idempotency-Key, as a POST should.
+
+    `lines` are its own lines of the head, each with its end.
+    """
 
     method: str
     path: str
     keyed: bool
+    lines: str
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -111,7 +119,12 @@ def lay_out(
         tls=target.tls,
         host=target.authority,
         asks=[
-            PlannedAsk(ask.method, target.prefix + ask.path, keyed=ask.method == "POST")
+            PlannedAsk(
+                ask.method,
+                target.prefix + ask.path,
+                keyed=ask.method == "POST",
+                lines="".join(f"{line}\r\n" for line in ask.headers),
+            )
             for ask in traffic.asks
         ],
         write_share=traffic.write_share if traffic.write else 0.0,

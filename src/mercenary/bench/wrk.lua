@@ -33,7 +33,7 @@ function init()
     local head, tail = ask.path:match("^(.-){id}(.*)$")
     ask.named = head ~= nil
     ask.head = ask.method .. " " .. (head or ask.path)
-    ask.tail = (tail or "") .. " HTTP/1.1\r\nHost: " .. plan.host .. "\r\n"
+    ask.tail = (tail or "") .. " HTTP/1.1\r\nHost: " .. plan.host .. "\r\n" .. ask.lines
     ask.tokens = lines((i - 1) .. ".tokens")
     ask.bodies = bodies((i - 1) .. ".bodies")
   end
