@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import mercenary.auth.tables
+import mercenary.cdn.tables
 import mercenary.db.idempotency
 import mercenary.db.outbox
 import mercenary.projects.tables

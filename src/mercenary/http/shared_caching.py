@@ -5,7 +5,7 @@ it to forget one (`cdn/`). A tag names a resource by its class and id, `project:
 `projects`. Use it where an answer is made or kept; it is plain functions without a state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import msgspec
 
 from mercenary.cdn_settings import CDNSettings
 from mercenary.http.access import Caller
-from mercenary.http.endpoint import CachePolicy, Page
+from mercenary.http.endpoint import CachePolicy, Endpoint, Page
 
 _SIGNED_IN: Final = b"private, max-age=0, must-revalidate"
 _OWN: Final = b"private, no-store"
@@ -70,6 +70,14 @@ def tags_of(answer: Any, policy: CachePolicy, path: Mapping[str, str]) -> tuple[
         return (tag,)
     prefix = _prefix(address)
     return (tag, *[f"{prefix}{item.id}" for item in answer.items])
+
+
+def public_kinds(endpoints: Iterable[Endpoint]) -> frozenset[str]:
+    """What a guest's answers are tagged with, up to the colon: `project`, `projects`."""
+    policies = (endpoint.cache for endpoint in endpoints)
+    return frozenset(
+        policy.tag.partition(":")[0] for policy in policies if policy.public and policy.tag
+    )
 
 
 def tag_headers(tags: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
