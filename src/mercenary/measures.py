@@ -36,8 +36,8 @@ class Histogram:
         self.total = total
 
 
-def _durations() -> Histogram:
-    """Seconds, counted from under 1 µs to over 33 s."""
+def durations() -> Histogram:
+    """For seconds, counted from under 1 µs to over 33 s."""
     return Histogram(per_unit=1e6, buckets=27)
 
 
@@ -63,7 +63,7 @@ class Measures:
     """Calls that failed as a whole and were made again for halves."""
     sizes: Histogram = field(default_factory=Histogram)
     """Asks a call."""
-    waits: Histogram = field(default_factory=_durations)
+    waits: Histogram = field(default_factory=durations)
     """Seconds from an ask to the start of its run, one value an ask."""
-    run_times: Histogram = field(default_factory=_durations)
+    run_times: Histogram = field(default_factory=durations)
     """Seconds a call took."""

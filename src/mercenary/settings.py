@@ -169,6 +169,11 @@ class Settings(CDNSettings, frozen=True, kw_only=True):
     clean_every: Seconds = 300.0
     clean_rows: Count = 1000
     clean_pause: Seconds = 0.05
+    # The relay: rows a round, seconds between two looks at an empty outbox, and the seconds after
+    # which one that hangs loses its turn to another.
+    relay_rows: Annotated[int, Meta(ge=1, le=10_000)] = 2000
+    relay_pause: Seconds = 0.05
+    relay_turn: Seconds = 2.0
     # A deactivated account is erased after so long.
     erase_after: WholeSeconds = 2_592_000
 

@@ -1,5 +1,7 @@
-"""A worker dies at the worst moments of a write, and the write has happened exactly once."""
+"""A worker dies at the worst moments of a write, and it was made and told of exactly once."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,26 @@ def post_until_answered(
     return answers[-1]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def silent(stack: Stack) -> Iterator[None]:
+    """No relay takes from the outbox what is told."""
+    relay = next(one for one in stack.state.services if one.name == "relay")
+    assert relay.mark is not None
+    os.kill(relay.mark.pid, signal.SIGSTOP)
+    yield
+    os.kill(relay.mark.pid, signal.SIGCONT)
+
+
+async def told(stack: Stack) -> int:
+    """How many new projects the outbox tells of."""
+    connection = await asyncpg.connect(stack.database_uri)
+    try:
+        query = "SELECT count(*) FROM outbox WHERE name = 'project.created'"
+        return int(await connection.fetchval(query))
+    finally:
+        await connection.close()
+
+
 async def titled(stack: Stack, title: str) -> list[int]:
     connection = await asyncpg.connect(stack.database_uri)
     try:
@@ -75,11 +97,13 @@ async def test_a_write_whose_worker_dies_happens_once(
 ) -> None:
     title = f"Dies {point}"
     keyed = headers | {"Idempotency-Key": f"dies-{point}"}
+    before = await told(stack)
     (points / point).touch()
     with pytest.raises(httpx.TransportError):
         post(stack, keyed, new_project(title=title))
     assert not (points / point).exists(), "the worker died somewhere else"
     assert len(await titled(stack, title)) == was_committed
+    assert await told(stack) == before + was_committed
 
     answer = post_until_answered(stack, keyed, new_project(title=title))
     assert answer.status_code == 201
@@ -87,3 +111,4 @@ async def test_a_write_whose_worker_dies_happens_once(
     again = post_until_answered(stack, keyed, new_project(title=title))
     assert again.content == answer.content
     assert await titled(stack, title) == [answer.json()["id"]]
+    assert await told(stack) == before + 1

@@ -24,7 +24,9 @@ from tests.faults.conftest import (
 def test_it_runs_says_so_and_leaves_nothing_behind(up: Starter, data: Path) -> None:
     running = up().until_ready()
     family = running.family()
-    assert {"postgres", "valkey", "api", "cleaner"} == {one.name for one in running.state.services}
+    assert {"postgres", "valkey", "api", "relay", "cleaner"} == {
+        one.name for one in running.state.services
+    }
     assert running.state.url in running.said
     assert "curl" in running.said
 
@@ -67,7 +69,7 @@ def test_what_is_in_use_is_refused_by_one_line(up: Starter, data: Path) -> None:
     assert running.process.poll() is None
 
 
-@pytest.mark.parametrize("service", ["api", "cleaner", "valkey", "postgres"])
+@pytest.mark.parametrize("service", ["api", "relay", "cleaner", "valkey", "postgres"])
 def test_a_child_that_dies_is_restarted_and_said_so(up: Starter, service: str) -> None:
     running = up("--workers", "1").until_ready()
     first = running.mark(service)
@@ -145,7 +147,7 @@ def test_your_own_servers_are_used_in_place_of_ours(up: Starter, data: Path) -> 
     mine = up("--workers", "1", on=data / "beside", **environment_of(theirs.state)).until_ready()
     assert "Using your postgres" in mine.said
     assert "Using your valkey" in mine.said
-    assert [one.name for one in mine.state.services if not one.mine] == ["api", "cleaner"]
+    assert [one.name for one in mine.state.services if not one.mine] == ["api", "relay", "cleaner"]
     assert mine.stop() == 0
     assert called("status", "--data", str(theirs.data)).returncode == 0
 

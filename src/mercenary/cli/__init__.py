@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "settings": ("mercenary.cli.settings", "Show the effective settings and their sources."),
     "serve": ("mercenary.cli.serve", "Run the API alone, on servers that are already there."),
     "migrate": ("mercenary.cli.migrate", "Bring the database's schema up to date."),
+    "relay": ("mercenary.cli.relay", "Hand on what has changed: to caches, and whoever must act."),
     "clean": ("mercenary.cli.clean", "Remove what is over: sessions, keys, closed accounts."),
     "seed": ("mercenary.cli.seed", "Fill the database with a believable marketplace."),
     "token": ("mercenary.cli.token", "Mint access tokens for tools."),

@@ -12,7 +12,6 @@ writes does so within `telling`.
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from secrets import randbits
 from typing import Any, Final
 
 import msgspec
@@ -27,18 +26,20 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    exists,
     extract,
     func,
     insert,
     literal,
     select,
+    text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mercenary.cache import clocks
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.metadata import by, metadata, moment
 
-STAMP_BITS: Final = 62
 # Held by a transaction, never by a session: it ends with a killed relay, and behind a pooler.
 LOCK_KEY: Final = int.from_bytes(b"relaying", "big")
 
@@ -138,7 +139,7 @@ async def telling(tx: AsyncConnection) -> AsyncIterator[None]:
 
 def new_stamp() -> int:
     """A positive number that no other transaction has."""
-    return randbits(STAMP_BITS) or 1
+    return clocks.current().fresh()
 
 
 _NEW = rows_of("new", key=BigInteger(), version=Integer(), name=Text(), subject=Text(), tags=Text())
@@ -154,6 +155,14 @@ async def insert_events(tx: AsyncConnection, events: Sequence[Event], stamp: int
         rows = [(e.key, e.version, e.name, e.subject, " ".join(e.tags)) for e in events]
         asked: dict[str, Any] = columns_of("new", _NEW.c.keys(), rows)
         await tx.execute(_INSERT, asked | {"stamp": stamp})
+
+
+_IS_EMPTY = select(~exists(select(outbox.c.id)))
+
+
+async def is_empty(db: AsyncConnection) -> bool:
+    """Whether all that was committed has been handed on."""
+    return bool((await db.execute(_IS_EMPTY)).scalar_one())
 
 
 _TAKE_TURN = select(func.pg_try_advisory_xact_lock(literal(LOCK_KEY, BigInteger())))
@@ -198,3 +207,14 @@ _DELETE = delete(outbox).where(outbox.c.id == func.any(array_of("ids", BigIntege
 async def delete_rows(tx: AsyncConnection, ids: Sequence[int]) -> None:
     """Remove rows that were handed on."""
     await tx.execute(_DELETE, {"ids": ids})
+
+
+_VACUUM = text("VACUUM (SKIP_LOCKED) outbox")
+
+
+async def vacuum(db: AsyncConnection) -> None:
+    """Make the space of deleted rows free for new ones; outside of a transaction.
+
+    Where the role doesn't own the table, PostgreSQL does nothing, and autovacuum has to do.
+    """
+    await db.execute(_VACUUM)

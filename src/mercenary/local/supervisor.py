@@ -148,7 +148,8 @@ class Supervisor:
         self._command("migrate")
         self._seed()
         api.wait_ready()
-        self._spawn_cleaner()
+        self._spawn_beside("relay", "relay")
+        self._spawn_beside("cleaner", "clean", "--every", f"{self.loaded.settings.clean_every:g}")
         self.state.ready = True
         self._note()
 
@@ -200,12 +201,12 @@ class Supervisor:
         self._watch(child, self.url, child.start)
         return child
 
-    def _spawn_cleaner(self) -> None:
+    def _spawn_beside(self, name: str, *arguments: str) -> None:
         # Nobody waits for it, so it loads when the API has.
         child = Child(
-            "cleaner",
-            mercenary_command("clean", "--every", f"{self.loaded.settings.clean_every:g}"),
-            self.folder.logs / "cleaner.log",
+            name,
+            mercenary_command(*arguments),
+            self.folder.logs / f"{name}.log",
             lambda: True,
             environment=self.environment(),
         )

@@ -1,0 +1,84 @@
+"""Whom the relay hands rows to. `cli/relay.py` lists those that there are.
+
+A sink is given rows in the order of their ids, at least once each: when a relay dies between
+handing on and its COMMIT, the next one hands the same rows on again. So
+
+- what a sink does must be idempotent. What it writes by the handover's own transaction happens
+  exactly once: the way to move rows into a table of its own, to be worked off elsewhere;
+- it is bounded in time by what the relay grants all sinks together, half a turn. What may take
+  longer (another service over the network) belongs into such a table;
+- whatever it raises keeps the rows, and all sinks are given them again. A sink whose work may be
+  lost catches what may be lost.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.db.outbox import Row
+
+
+class Handover(NamedTuple):
+    """What a relay hands on at once, one row at least.
+
+    `tx` is the transaction that deletes the rows. `since` is a moment of `time.monotonic()`: all
+    that was committed before is among the rows, or was handed on earlier; None while there is more.
+    """
+
+    tx: AsyncConnection
+    rows: Sequence[Row]
+    since: float | None
+
+
+class Sink(ABC):
+    """Somebody who acts on what has changed."""
+
+    name: str
+
+    @abstractmethod
+    async def take(self, handover: Handover) -> None:
+        """Act on the rows, which are gone once this and the other sinks have returned."""
+
+    async def rest(self, since: float) -> None:  # noqa: B027 - most have nothing to do
+        """Hear that all that was committed before `since` was handed on; there is nothing new."""
+
+
+class Announces(Protocol):
+    """What tells the caches of every host (`cache/announcer.py`)."""
+
+    async def announce(
+        self, told: Sequence[tuple[int, Sequence[str]]], *, since: float | None
+    ) -> None:
+        """Announce changes, and up to when all of them have been announced."""
+
+
+class Caches(Sink):
+    """The caches of every host. They live on the word that they have heard of everything."""
+
+    name = "caches"
+
+    def __init__(self, announcer: Announces) -> None:
+        self._announcer = announcer
+
+    async def take(self, handover: Handover) -> None:
+        """Announce the tags of each change.
+
+        Raises:
+            ValkeyAway: nobody may have heard.
+        """
+        told: dict[int, dict[str, None]] = {}
+        for row in handover.rows:
+            if row.event.tags:
+                told.setdefault(row.stamp, {}).update(dict.fromkeys(row.event.tags))
+        changes = [(stamp, list(tags)) for stamp, tags in told.items()]
+        await self._announcer.announce(changes, since=handover.since)
+
+    async def rest(self, since: float) -> None:
+        """Give the word.
+
+        Raises:
+            ValkeyAway: nobody may have heard.
+        """
+        await self._announcer.announce([], since=since)
