@@ -155,7 +155,7 @@ async def test_new_matches_push_none_out_of_the_ranked_ones(client: httpx.AsyncC
     narrow = PageQuery(
         "narrow",
         whole._projection,
-        key=whole._statements._key,
+        key=whole._statements.key,
         filters=whole.filters,
         sorts={"-relevance": replace(whole.sorts["-relevance"], window=4)},
     )

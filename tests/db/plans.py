@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Select
+from sqlalchemy import CompoundSelect, Select
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
 _DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
@@ -40,6 +40,15 @@ class Plan:
         )
 
     @property
+    def scans(self) -> set[tuple[str, str]]:
+        """Each kind of scan with the index or else the table that it read."""
+        return {
+            (node["Node Type"], node.get("Index Name") or node["Relation Name"])
+            for node in self.nodes
+            if {"Index Name", "Relation Name"} & set(node) and node["Actual Loops"]
+        }
+
+    @property
     def read_whole(self) -> set[str]:
         """The tables that were read from end to end."""
         return {
@@ -51,7 +60,7 @@ class Plan:
 
 async def plan_of(
     connection: asyncpg.Connection,
-    statement: Select[Any],
+    statement: Select[Any] | CompoundSelect[Any],
     parameters: dict[str, Any],
     *,
     for_values: bool,

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from mercenary import settings
+from mercenary.db.counts import CountAsk
 from mercenary.db.migrate import upgrade
 from mercenary.db.page_statements import WALKED_ROWS
 from mercenary.db.pages import End, PageAsk, PageQuery
@@ -25,7 +26,7 @@ from mercenary.seeding.population import EPOCH
 from mercenary.seeding.seed import seed
 from mercenary.users.queries import select_public_pages, select_user_pages
 from tests.db.conftest import connected
-from tests.db.plans import plan_of
+from tests.db.plans import Plan, plan_of
 
 PROJECTS = 30_000
 # Of each seeded user so many in all, since a marketplace of this size has few.
@@ -256,6 +257,114 @@ async def test_no_more_matches_are_ranked_than_the_window_holds(
         if ask.sort == "-relevance":
             plan = await plan_of(connection, *query.statement(ask), for_values=True)
             assert 0 < plan.sorted_rows <= 2 * RANKED_MATCHES
+
+
+async def test_totals_read_nothing_but_an_index_where_one_holds_the_filters(
+    connection: asyncpg.Connection,
+) -> None:
+    low, high = Decimal("300.00"), Decimal("900.00")
+    for query, filters in (
+        (select_project_pages, {}),
+        (select_project_pages, {"published": None}),
+        (select_project_pages, {"published": None, "status": "open"}),
+        (select_project_pages, {"published": None, "min_budget": low, "max_budget": high}),
+        (select_project_pages, {"published": None, "status": "completed", "max_budget": low}),
+        (select_user_pages, {}),
+        (select_user_pages, {"role": "client"}),
+        (select_public_pages, {"active": None}),
+        (select_proposal_pages, {"project_id": 1}),
+    ):
+        plan = await counted(connection, query, filters)
+        assert {kind for kind, _ in plan.scans} == {"Index Only Scan"}, (query.name, filters)
+
+
+async def test_facets_of_many_projects_leave_the_table_alone(
+    connection: asyncpg.Connection, extremes: Extremes
+) -> None:
+    """The rows hold descriptions, which are many times what is counted."""
+    for filters in (
+        {},
+        {"status": "open"},
+        {"min_budget": Decimal("100.00")},
+        {"status": "completed", "max_budget": Decimal("900.00")},
+    ):
+        hidden: dict[str, Any] = {"published": None} | filters
+        plan = await counted(connection, select_project_pages, hidden, by_value=True)
+        rows_read = {place for kind, place in plan.scans if kind != "Index Only Scan"}
+        assert rows_read <= {"project_skills"}, filters
+
+
+async def test_counts_of_what_is_rare_look_at_little_else(
+    connection: asyncpg.Connection, extremes: Extremes
+) -> None:
+    for filters in (
+        {"skill__0": extremes.rare_skill},
+        {"skill__0": extremes.common_skill, "skill__1": extremes.rare_skill},
+        {"client_id": extremes.small_client},
+        {"client_id": extremes.small_client, "status": "open"},
+        {"q": "zebra"},
+        {"q": "work", "skill__0": extremes.rare_skill},
+    ):
+        hidden: dict[str, Any] = {"published": None} | filters
+        for by_value in (False, True):
+            plan = await counted(connection, select_project_pages, hidden, by_value=by_value)
+            assert plan.read_whole & LARGE == set(), filters
+            # With nothing to find them by, the facets look at six times as many rows.
+            assert plan.rows <= PROJECTS, filters
+
+
+async def counted(
+    connection: asyncpg.Connection,
+    query: PageQuery[Any],
+    filters: dict[str, Any],
+    *,
+    by_value: bool = False,
+) -> Plan:
+    """The plan of a count."""
+    ask = CountAsk(tuple(sorted(filters.items())), by_value)
+    return await plan_of(connection, *query.counts.statement(ask), for_values=True)
+
+
+@pytest.fixture
+async def fresh_drafts(connection: asyncpg.Connection) -> AsyncIterator[int]:
+    """A fifth of all projects are drafts, half of them at each end of each list."""
+    transaction = connection.transaction()
+    await transaction.start()
+    count = PROJECTS // 4
+    await connection.execute(
+        """
+        INSERT INTO projects (id, client_id, status, currency, title, description,
+                              created_at, budget)
+        SELECT 900000 + number, 1, 'draft', 'USD', 'Work', 'Design work',
+               now() + number % 2 * interval '-20 years', 0.01 + number % 2 * 90000000
+        FROM generate_series(1, $1::int) AS number
+        """,
+        count,
+    )
+    await connection.execute("ANALYZE projects")
+    yield count
+    await transaction.rollback()
+
+
+async def test_drafts_at_the_head_of_a_list_cost_others_nothing(
+    connection: asyncpg.Connection, extremes: Extremes, fresh_drafts: int
+) -> None:
+    assert fresh_drafts > 10 * PAGE_ROWS
+    for query, ask in _asks(select_project_pages, {}, ("published", None)):
+        plan = await plan_of(connection, *query.statement(ask), for_values=False)
+        assert plan.rows <= PAGE_ROWS + 2 * ask.skipped, ask
+    for filters in (
+        {"q": "work"},
+        {"skill__0": extremes.common_skill},
+        {"min_budget": Decimal("0.01")},
+        {"max_budget": Decimal("90000000.00")},
+    ):
+        for query, ask in _asks(select_project_pages, filters, ("published", None)):
+            if ask.sort == "-relevance":
+                continue
+            plan = await plan_of(connection, *query.statement(ask), for_values=query.is_search(ask))
+            # The walk stops where it has filled the page; drafts would take it to its end.
+            assert plan.rows <= WALKED_ROWS + PAGE_ROWS + 2 * ask.skipped, ask
 
 
 def test_every_sort_and_filter_is_looked_at() -> None:

@@ -21,7 +21,8 @@ from mercenary.bench.generator import percentile
 from mercenary.bench.report import PRODUCT, Floor, Measurement, Report, Row, Verdict, judge
 from mercenary.db import engine
 from mercenary.db.listing import Listing
-from mercenary.db.pages import End, Filters, PageAsk
+from mercenary.db.page_statements import Filters
+from mercenary.db.pages import End, PageAsk
 from mercenary.local.stack import Stack
 from mercenary.projects.service import project_list
 from mercenary.proposals.service import proposal_list
@@ -126,7 +127,7 @@ async def _measure(
 
 async def _measured() -> AsyncIterator[Measured]:
     async for name, listing, filters in _lists():
-        total = await listing.total(filters) or 0
+        total = await listing.total(filters)
         row = min(DEEP_ROW, total - LIMIT - 1)
         if row < LIMIT:
             continue

@@ -6,7 +6,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from mercenary.db.batches import read_batch
-from mercenary.db.pages import Filters, PageAsk, PageQuery, Slice
+from mercenary.db.counts import CountAsk, Counts, Facets
+from mercenary.db.page_statements import Filters
+from mercenary.db.pages import PageAsk, PageQuery, Slice
 
 Item = TypeVar("Item", bound=msgspec.Struct)
 
@@ -17,10 +19,10 @@ _SEARCHES_A_BATCH = 1
 
 
 class Listing(Generic[Item]):
-    """Its pages, its searches and its totals, each in a batch of its own.
+    """Its pages, its searches and its counts, each in a batch of its own.
 
-    Totals take one lane at most, because they alone can't be kept short: they are exact, as far as
-    the statement's timeout lets them.
+    Counts, whether of all rows or by the values of facets, take one lane at most, because they
+    alone can't be kept short: they are exact, as far as the statement's timeout lets them.
     """
 
     def __init__(self, query: PageQuery[Item]) -> None:
@@ -32,18 +34,24 @@ class Listing(Generic[Item]):
             max_size=_SEARCHES_A_BATCH,
             searching=True,
         )
-        self._totals = read_batch(
-            query.totals,
-            name=f"{query.name}_totals",
-            max_size=_SEARCHES_A_BATCH,
-            searching=True,
-            parallel=1,
+        self._counts = read_batch(
+            query.counts, max_size=_SEARCHES_A_BATCH, searching=True, parallel=1
         )
 
     def page(self, ask: PageAsk) -> "Future[Slice[Item] | None]":
         """Ask for a page."""
         return (self._searches if self.query.is_search(ask) else self._pages)(ask)
 
-    def total(self, filters: Filters) -> "Future[int | None]":
-        """Ask how many rows there are on all pages together."""
-        return self._totals(filters)
+    async def total(self, filters: Filters) -> int:
+        """Count the rows of all pages together."""
+        return (await self._counted(CountAsk(filters))).total
+
+    async def facets(self, filters: Filters) -> Facets:
+        """Count the rows by the values of each facet."""
+        return (await self._counted(CountAsk(filters, by_value=True))).facets
+
+    async def _counted(self, ask: CountAsk) -> Counts:
+        counted = await self._counts(ask)
+        if counted is None:
+            raise LookupError(f"{self.query.name} counted nothing")
+        return counted

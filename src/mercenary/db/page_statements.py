@@ -1,4 +1,4 @@
-"""The statements of a list: what the database is asked for a page, a search, a total.
+"""The statements of a list: what the database is asked for a page or a search.
 
 `pages.PageQuery` executes them. A list says here what it can be filtered and sorted by, and which
 indexes stand behind that; the form of a statement follows from it.
@@ -34,6 +34,8 @@ from mercenary.db.arrays import rows_of
 from mercenary.db.projection import Fields, Projection
 
 Item = TypeVar("Item", bound=msgspec.Struct)
+Filters = tuple[tuple[str, Any], ...]
+"""Sorted (name, value) pairs; of a name that counts more than once each has `__` and a number."""
 
 WALKED_ROWS: Final = 4_000
 """How far a search walks along the list before it gathers its matches instead.
@@ -63,6 +65,8 @@ class Filter(msgspec.Struct, frozen=True):
       at the bound. A page that continues is past it anyway, and of two conditions on where to
       begin, an index might begin at the wrong one.
     - `hides`: nearly every row passes.
+    - `within`: the sorts for which an index holds the rows that pass and no others, so that a page
+      need not walk past those that don't where they lie together.
     - `judges`: the condition for a row at hand, where it isn't the one that finds rows.
     """
 
@@ -73,6 +77,7 @@ class Filter(msgspec.Struct, frozen=True):
     bounds: frozenset[str] = frozenset()
     opens: str | None = None
     hides: bool = False
+    within: frozenset[str] = frozenset()
     judges: Callable[[Any], ColumnElement[bool]] | None = None
 
     @classmethod
@@ -118,15 +123,13 @@ class Statements(Generic[Item]):
         sorts: Mapping[str, SortKey],
     ) -> None:
         self.sorts = sorts
+        self.key = key
         self._projection = projection
-        self._key = key
         self._filters = filters
         self.keyed = lru_cache(maxsize=_SHAPES)(self._compose_keyed)
         """Many pages to which an index leads, for `rows_of("asked")`."""
         self.search = lru_cache(maxsize=_SHAPES)(self._compose_search)
         """One page, for parameters."""
-        self.total = lru_cache(maxsize=_SHAPES)(self._compose_total)
-        """How many rows pass the filters of these names, for parameters."""
 
     def is_search(self, names: Sequence[str], sort: str) -> bool:
         """Whether no index leads to the page whatever the values."""
@@ -134,6 +137,15 @@ class Statements(Generic[Item]):
             return True
         ahead = self._ahead(names, sort)
         return any(name not in ahead for name in names if not self._filter(name).hides)
+
+    def conditions(self, names: Sequence[str]) -> list[ColumnElement[bool]]:
+        """What the filters of these names ask of a row, for parameters."""
+        asked = {
+            name: bindparam(name, type_=type_)
+            for name in names
+            if (type_ := self._filter(name).type_) is not None
+        }
+        return self._fits(names, asked)
 
     def _compose_keyed(self, shape: Shape) -> Select[Any]:
         sort = self.sorts[shape.sort]
@@ -165,14 +177,6 @@ class Statements(Generic[Item]):
             .order_by(*_directed(sort, keys.c.sort_value, keys.c.sort_id))
         )
 
-    def _compose_total(self, names: tuple[str, ...]) -> Select[Any]:
-        asked = {
-            name: bindparam(name, type_=type_)
-            for name in names
-            if (type_ := self._filter(name).type_) is not None
-        }
-        return select(func.count()).select_from(self._key.table).where(*self._fits(names, asked))
-
     def _page(
         self, shape: Shape, asked: Asked, columns: Sequence[ColumnElement[Any]]
     ) -> Select[Any]:
@@ -185,16 +189,14 @@ class Statements(Generic[Item]):
         sort = self.sorts[shape.sort]
         value = sort.expression(asked)
         names = self._needed(shape)
-        page = select(*columns, value.label("sort_value"), self._key.label("sort_id"))
+        page = select(*columns, value.label("sort_value"), self.key.label("sort_id"))
         for name in self._leading(names, shape.sort):
             if (column := self._filter(name).column) is not None:
                 names.remove(name)
                 page = page.where(column == any_(array([asked[name]])))
                 page = page.order_by(*_directed(sort, column))
         page = page.where(*self._fits(names, asked))
-        return self._cut(
-            self._behind(page, shape, asked, value, self._key), shape, value, self._key
-        )
+        return self._cut(self._behind(page, shape, asked, value, self.key), shape, value, self.key)
 
     def _found(self, shape: Shape, asked: Asked) -> FromClause:
         """Sort values and ids of the matches: by a walk along the list or by gathering them all.
@@ -208,12 +210,12 @@ class Statements(Generic[Item]):
         ahead = self._ahead(shape.filters, shape.sort)
         others = [name for name in shape.filters if name not in ahead]
         ahead = [name for name in ahead if name in self._needed(shape)]
-        keys = select(value.label("sort_value"), self._key.label("sort_id"))
+        keys = select(value.label("sort_value"), self.key.label("sort_id"))
 
         fits = and_(true(), *self._fits(others, asked, judging=True))
         walk = keys.add_columns(fits.label("fits")).where(*self._fits(ahead, asked))
-        walk = self._behind(walk, shape, asked, value, self._key)
-        walk = walk.order_by(*_directed(sort, value, self._key))
+        walk = self._behind(walk, shape, asked, value, self.key)
+        walk = walk.order_by(*_directed(sort, value, self.key))
         rows = SKIPPING_ROWS if shape.skips else WALKED_ROWS
         walked = walk.limit(literal_column(str(rows))).subquery("walked")
         near = select(walked.c.sort_value, walked.c.sort_id).where(walked.c.fits)
@@ -237,15 +239,15 @@ class Statements(Generic[Item]):
         """
         sort = self.sorts[shape.sort]
         window = sort.window or 0
-        matches = select(sort.expression(asked).label("sort_value"), self._key.label("sort_id"))
+        matches = select(sort.expression(asked).label("sort_value"), self.key.label("sort_id"))
         matches = matches.where(*self._fits(shape.filters, asked))
         if shape.continues:
             floor = bindparam("floor", type_=BigInteger())
             # The first rows are those of the window; there is room for as many that were new.
-            matches = matches.where(self._key >= floor).order_by(self._key.asc())
+            matches = matches.where(self.key >= floor).order_by(self.key.asc())
             window *= 2
         else:
-            matches = matches.order_by(self._key.desc())
+            matches = matches.order_by(self.key.desc())
         newest = matches.limit(literal_column(str(window))).subquery("newest")
         value, key = newest.c.sort_value, newest.c.sort_id
         keys = select(value, key, func.min(key).over().label("floor"))
@@ -300,9 +302,11 @@ class Statements(Generic[Item]):
         ]
 
     def _ahead(self, names: Sequence[str], sort: str) -> list[str]:
-        """The filters that an index applies ahead of the sort: its first column's, and bounds."""
+        """The filters that an index applies ahead of the sort: its first column's, or the one that
+        it is made for, and bounds."""
         bounds = [name for name in names if sort in self._filter(name).bounds]
-        return self._leading(names, sort) + bounds
+        first = self._leading(names, sort)
+        return (first or [name for name in names if sort in self._filter(name).within]) + bounds
 
     def _leading(self, names: Sequence[str], sort: str) -> list[str]:
         """The filter that leads; of several that could, the one that is declared first."""
@@ -310,7 +314,7 @@ class Statements(Generic[Item]):
         return [name for name in declared if name in names][:1]
 
     def _joined(self, source: FromClause, keys: FromClause) -> FromClause:
-        return source.join(self._key.table, self._key == keys.c.sort_id)
+        return source.join(self.key.table, self.key == keys.c.sort_id)
 
     def _filter(self, name: str) -> Filter:
         return self._filters[name.partition("__")[0]]

@@ -20,12 +20,11 @@ from sqlalchemy import Column, Row, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import columns_of
-from mercenary.db.page_statements import Filter, Shape, SortKey, Statements
+from mercenary.db.counts import CountQuery, Facet
+from mercenary.db.page_statements import Filter, Filters, Shape, SortKey, Statements
 from mercenary.db.projection import Fields, Projection
 
 Item = TypeVar("Item", bound=msgspec.Struct)
-Filters = tuple[tuple[str, Any], ...]
-"""Sorted (name, value) pairs; of a name that counts more than once each has `__` and a number."""
 
 # LIMIT is written into the statement, for the planner's sake; two values keep the shapes few.
 _LIMITS: Final = (20, 100)
@@ -64,7 +63,7 @@ class Slice(msgspec.Struct, Generic[Item], frozen=True):
 
 
 class PageQuery(Generic[Item]):
-    """The pages of one table, and how many rows they have in all. `Listing` asks it in batches."""
+    """The pages of one table, and `counts` of their rows. `Listing` asks both in batches."""
 
     def __init__(
         self,
@@ -74,12 +73,14 @@ class PageQuery(Generic[Item]):
         key: Column[int],
         filters: Mapping[str, Filter],
         sorts: Mapping[str, SortKey],
+        facets: Mapping[str, Facet] | None = None,
     ) -> None:
         self.name = name
         self.sorts = sorts
         self.filters = filters
         self._projection = projection
         self._statements = Statements(projection, key, filters, sorts)
+        self.counts = CountQuery(f"{name}_counts", self._statements, facets or {})
 
     def is_search(self, ask: PageAsk) -> bool:
         """Whether no index leads to the page whatever the values, so that they have to be known."""
@@ -110,14 +111,6 @@ class PageQuery(Generic[Item]):
         for ask in asks:
             rows = (await db.execute(*self.statement(ask))).all()
             found[ask] = self._slice(rows, ask)
-        return found
-
-    async def totals(self, db: AsyncConnection, asks: Sequence[Filters]) -> Mapping[Filters, int]:
-        """Count all rows that pass the filters, one by one, each planned for its values."""
-        found: dict[Filters, int] = {}
-        for filters in asks:
-            statement = self._statements.total(_names(filters))
-            found[filters] = (await db.execute(statement, _values(filters))).scalar_one()
         return found
 
     def statement(self, ask: PageAsk) -> tuple[Select[Any], dict[str, Any]]:

@@ -14,11 +14,12 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, IntEnum
 from types import ModuleType
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from mercenary.db.counts import Facets
 from mercenary.errors import ProblemError
 from mercenary.http.access import Access
 
@@ -97,6 +98,16 @@ class Page(msgspec.Struct, Generic[T]):
     items: list[T]
     next_cursor: str | None
     total: int | UnsetType = UNSET
+
+
+class FacetedPage(Page[T], Generic[T]):
+    """A page of a list whose rows are counted by their values, where `facets` was asked for."""
+
+    facets: Facets | UnsetType = UNSET
+
+
+PAGES: Final = (Page, FacetedPage)
+"""What a page's type can come from."""
 
 
 class Content(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from mercenary.db.projection import IDENTITY, Fields
-from mercenary.http.endpoint import Created, Page
+from mercenary.http.endpoint import PAGES, Created, Page
 
 Query = TypeVar("Query", bound=msgspec.Struct)
 _MAX_NAME = 100
@@ -56,7 +56,7 @@ class NameList(tuple[str, ...]):
 
 def resource_of(answer: Any) -> type[msgspec.Struct] | None:
     """The resource in an answer's type: alone, just created, or on a page; None where none is."""
-    if get_origin(answer) in (Page, Created):
+    if get_origin(answer) in (*PAGES, Created):
         return resource_of(get_args(answer)[0])
     if isinstance(answer, type) and issubclass(answer, msgspec.Struct):
         return answer if set(IDENTITY) <= set(answer.__struct_fields__) else None

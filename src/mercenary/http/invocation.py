@@ -22,6 +22,7 @@ from mercenary.errors import (
 from mercenary.http.conditions import IfMatch, content_tag, is_known, version_tag
 from mercenary.http.decoding import BodyDecoder, NoParameters, QueryDecoder, parse_id
 from mercenary.http.endpoint import (
+    PAGES,
     UNLIMITED,
     Content,
     Created,
@@ -91,7 +92,7 @@ class Signature:
     @property
     def has_version(self) -> bool:
         """Whether the answer is a resource whose state has a number."""
-        return self.has_fields and get_origin(self.resource) is not Page
+        return self.has_fields and get_origin(self.resource) not in PAGES
 
 
 class Invocation:

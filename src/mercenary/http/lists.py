@@ -19,12 +19,13 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.types import Scope
 
 from mercenary import settings
+from mercenary.db.counts import VALUES, Facets
 from mercenary.db.listing import Listing
 from mercenary.db.pages import End, PageAsk
 from mercenary.db.projection import Fields
 from mercenary.errors import Invalid, InvalidCursor, PageTooDeep
 from mercenary.http.decoding import parse_query
-from mercenary.http.endpoint import Page
+from mercenary.http.endpoint import FacetedPage
 from mercenary.http.fields import NameList
 from mercenary.http.wire import encode_hook
 from mercenary.keys import derive
@@ -37,6 +38,12 @@ _PLACES = ("cursor", "page")
 
 class Include(NameList, known=("total",)):
     """What a list may tell besides its page."""
+
+    __slots__ = ()
+
+
+class FacetedInclude(Include, known=("total", "facets")):
+    """What a list with facets may tell besides its page."""
 
     __slots__ = ()
 
@@ -71,6 +78,18 @@ class ListQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
 
+class FacetedQuery(ListQuery):
+    """The parameters of every list whose rows are counted by their values."""
+
+    include: Annotated[
+        FacetedInclude | None,
+        Meta(
+            description="`total` counts the rows of all pages, and `facets` those with each value: "
+            f"the {VALUES} of the most rows. Both are exact, which takes its time."
+        ),
+    ] = None
+
+
 async def read_page(
     listing: Listing[T],
     *,
@@ -78,7 +97,7 @@ async def read_page(
     sort: str,
     filters: Mapping[str, Any],
     fields: Fields,
-) -> Page[T]:
+) -> FacetedPage[T]:
     """The page that the parameters name. Filters that are None don't count; a tuple is spread.
 
     Raises:
@@ -93,15 +112,20 @@ async def read_page(
     if parameters.cursor is not None:
         after = _read_cursor(parameters.cursor, scope, query.sorts[sort].python)
     page = listing.page(PageAsk(asked, sort, after, parameters.limit, fields, skipped))
-    total: int | UnsetType | None = UNSET
+    total: int | UnsetType = UNSET
+    facets: Facets | UnsetType = UNSET
     if parameters.include is None:
         found = await page
     else:
-        found, total = await gather(page, listing.total(asked))
-    if found is None or total is None:
+        found, total, facets = await gather(
+            page,
+            listing.total(asked) if "total" in parameters.include else _left_out(),
+            listing.facets(asked) if "facets" in parameters.include else _left_out(),
+        )
+    if found is None:
         raise LookupError(f"{query.name} answered no page")
     cursor = None if found.end is None else _sign_cursor(found.end, scope)
-    return Page(list(found.items), cursor, total)
+    return FacetedPage(list(found.items), cursor, total, facets)
 
 
 def next_link(scope: Scope, cursor: str) -> bytes:
@@ -109,6 +133,10 @@ def next_link(scope: Scope, cursor: str) -> bytes:
     kept = [pair for pair in parse_query(scope["query_string"]) if pair[0] not in _PLACES]
     target = f"{scope['path']}?{urlencode([*kept, ('cursor', cursor)])}"
     return f'<{target}>; rel="next"'.encode()
+
+
+async def _left_out() -> UnsetType:
+    return UNSET
 
 
 def _skipped(parameters: ListQuery) -> int:

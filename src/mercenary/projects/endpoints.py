@@ -4,17 +4,22 @@ from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, Forbidden, NotFound
 from mercenary.http.access import Caller, anyone, role
 from mercenary.http.conditions import IfMatch
-from mercenary.http.endpoint import STANDARD, Created, Page, endpoint, shared
+from mercenary.http.endpoint import STANDARD, Created, FacetedPage, endpoint, shared
 from mercenary.projects import service
 from mercenary.projects.schemas import NewProject, Project, ProjectId, ProjectPatch, ProjectQuery
 
 
 @endpoint("GET", "/projects", access=anyone, cache=shared(tag="projects"))
-async def list_projects(caller: Caller, query: ProjectQuery, fields: Fields) -> Page[Project]:
+async def list_projects(
+    caller: Caller, query: ProjectQuery, fields: Fields
+) -> FacetedPage[Project]:
     """List projects.
 
     Drafts are left out, unless an admin asks or a client asks for the own ones (`client_id` or
     `status=draft`).
+
+    The facets are `status`, `currency` and `skill`. A count says how long this list would be with
+    that status instead of the one asked for, or with that skill besides those asked for.
     """
     return await service.list_projects(caller, query, fields)
 

@@ -19,12 +19,14 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
+from mercenary.db.counts import Facet
 from mercenary.db.engine import current
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
@@ -227,7 +229,13 @@ select_project_pages = PageQuery(
     _projection,
     key=projects.c.id,
     filters={
-        "published": Filter(None, lambda _: projects.c.status != "draft", hides=True),
+        # As the indexes of what is published have it: a parameter wouldn't be known to mean them.
+        "published": Filter(
+            None,
+            lambda _: projects.c.status != literal_column("'draft'"),
+            hides=True,
+            within=_BY_TIME | _BY_BUDGET,
+        ),
         "client_id": Filter.of(projects.c.client_id, leads=_BY_TIME | _BY_BUDGET),
         "status": Filter.of(projects.c.status, leads=_BY_TIME | _BY_BUDGET),
         "skill": Filter(BigInteger(), _needs_skill, judges=_is_seen_to_need),
@@ -251,5 +259,10 @@ select_project_pages = PageQuery(
         "budget": _budget,
         "-budget": replace(_budget, descending=True),
         "-relevance": _relevance,
+    },
+    facets={
+        "status": Facet(projects.c.status, chosen_by="status"),
+        "currency": Facet(projects.c.currency),
+        "skill": Facet(project_skills.c.skill_id, owner=project_skills.c.project_id),
     },
 )

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from mercenary.http.access import UserId
-from mercenary.http.lists import ListQuery
+from mercenary.http.lists import FacetedQuery
 from mercenary.http.wire import Amount, Currency, Id, Timestamp, text
 
 ProjectId = NewType("ProjectId", int)
@@ -85,7 +85,7 @@ class ProjectPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     skill_ids: SkillIds | UnsetType = UNSET
 
 
-class ProjectQuery(ListQuery):
+class ProjectQuery(FacetedQuery):
     """Filters and order of the list of projects."""
 
     status: Status | None = None

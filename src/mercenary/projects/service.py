@@ -15,7 +15,7 @@ from mercenary.db.projection import Fields
 from mercenary.errors import Conflict, Fault, Forbidden, Invalid, NotFound, ProblemError
 from mercenary.http.access import Caller, UserId
 from mercenary.http.conditions import ANY_STATE, IfMatch
-from mercenary.http.endpoint import Page
+from mercenary.http.endpoint import FacetedPage
 from mercenary.http.lists import read_page
 from mercenary.projects import queries
 from mercenary.projects.schemas import (
@@ -95,7 +95,7 @@ async def visible_project(caller: Caller, id: ProjectId, fields: Fields = None) 
 
 async def list_projects(
     caller: Caller, query: ProjectQuery, fields: Fields = None
-) -> Page[Project]:
+) -> FacetedPage[Project]:
     """A page of projects. Drafts are among them for admins, and for owners who ask for their own.
 
     Raises:

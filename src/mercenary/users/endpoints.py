@@ -4,14 +4,18 @@ from mercenary.db.projection import Fields
 from mercenary.errors import NotFound
 from mercenary.http.access import Caller, UserId, anyone, role, signed_in
 from mercenary.http.conditions import IfMatch
-from mercenary.http.endpoint import Page, endpoint, shared
+from mercenary.http.endpoint import FacetedPage, endpoint, shared
 from mercenary.users import service
 from mercenary.users.schemas import SkillLevels, User, UserPatch, UserQuery
 
 
 @endpoint("GET", "/users", access=anyone, cache=shared(tag="users"))
-async def list_users(caller: Caller, query: UserQuery, fields: Fields) -> Page[User]:
-    """List users. Deactivated ones and e-mail addresses are for admins only."""
+async def list_users(caller: Caller, query: UserQuery, fields: Fields) -> FacetedPage[User]:
+    """List users. Deactivated ones and e-mail addresses are for admins only.
+
+    The facets are `role`, `country` and `skill`. A count says how long this list would be with that
+    role or country instead of the one asked for, or with that skill besides those asked for.
+    """
     return await service.list_users(caller, query, fields)
 
 

@@ -32,6 +32,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
+from mercenary.db.counts import Facet
 from mercenary.db.engine import current
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
@@ -312,9 +313,25 @@ _SORTS = {
     ),
 }
 
+_FACETS = {
+    "role": Facet(users.c.role, chosen_by="role"),
+    "country": Facet(users.c.country, chosen_by="country"),
+    "skill": Facet(user_skills.c.skill_id, owner=user_skills.c.user_id),
+}
+
 select_user_pages = PageQuery(
-    "select_user_pages", _projection, key=users.c.id, filters=_FILTERS, sorts=_SORTS
+    "select_user_pages",
+    _projection,
+    key=users.c.id,
+    filters=_FILTERS,
+    sorts=_SORTS,
+    facets=_FACETS,
 )
 select_public_pages = PageQuery(
-    "select_public_pages", _public, key=users.c.id, filters=_FILTERS, sorts=_SORTS
+    "select_public_pages",
+    _public,
+    key=users.c.id,
+    filters=_FILTERS,
+    sorts=_SORTS,
+    facets=_FACETS,
 )

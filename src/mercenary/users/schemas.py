@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from mercenary.http.access import Role, UserId
-from mercenary.http.lists import ListQuery
+from mercenary.http.lists import FacetedQuery
 from mercenary.http.wire import Amount, Country, Currency, Id, Timestamp, text
 
 
@@ -93,7 +93,7 @@ class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     country: Country | UnsetType | None = UNSET
 
 
-class UserQuery(ListQuery):
+class UserQuery(FacetedQuery):
     """Filters and order of the list of users."""
 
     role: Role | None = None

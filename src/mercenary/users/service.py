@@ -16,7 +16,7 @@ from mercenary.db.projection import Fields
 from mercenary.errors import Fault, Invalid, NotFound, ProblemError
 from mercenary.http.access import Caller, Role, UserId
 from mercenary.http.conditions import ANY_STATE, IfMatch
-from mercenary.http.endpoint import Page
+from mercenary.http.endpoint import FacetedPage
 from mercenary.http.lists import read_page
 from mercenary.skills import service as skills
 from mercenary.users import queries
@@ -82,7 +82,7 @@ async def own_user(id: UserId, fields: Fields = None) -> User:
     return user
 
 
-async def list_users(caller: Caller, query: UserQuery, fields: Fields = None) -> Page[User]:
+async def list_users(caller: Caller, query: UserQuery, fields: Fields = None) -> FacetedPage[User]:
     """A page of users; admins see the deactivated ones too, and everybody's e-mail address."""
     return await read_page(
         user_list if caller.is_admin else public_list,

@@ -29,7 +29,7 @@ from mercenary.errors import (
     UnsupportedMediaType,
     UriTooLong,
 )
-from mercenary.http.endpoint import BASE_PATH, UNLIMITED, Created, Endpoint, Page, Sends
+from mercenary.http.endpoint import BASE_PATH, PAGES, UNLIMITED, Created, Endpoint, Sends
 from mercenary.http.invocation import Signature
 from mercenary.http.openapi.schemas import REF, Schemas, example_of
 from mercenary.http.problems import MEDIA_TYPE, Problem, problem_body, statuses
@@ -200,7 +200,7 @@ class Answers:
     def _success(self, endpoint: Endpoint, signature: Signature) -> dict[str, Any]:
         headers = ["Cache-Control", *_tags(endpoint)]
         headers += ["Location"] if get_origin(signature.answer) is Created else []
-        headers += ["Link"] if get_origin(signature.resource) is Page else []
+        headers += ["Link"] if get_origin(signature.resource) in PAGES else []
         headers += ["ETag"] if endpoint.method == "GET" or signature.has_version else []
         headers += ["Idempotency-Replayed"] if endpoint.idempotent else []
         answer = _answer(_DESCRIPTIONS[signature.status], headers)
