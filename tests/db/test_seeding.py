@@ -220,6 +220,13 @@ async def test_another_seed_gives_other_rows(seeded_uri: str, migrated_uri: str)
     assert {table for table in TABLES if first[table] == second[table]} == {"skills"}
 
 
+async def test_it_has_caches_forget_everything(seeded_uri: str) -> None:
+    """By one event in its own transaction, whatever the number of rows."""
+    async with connected(seeded_uri) as connection:
+        told = await connection.fetch("SELECT name, tags FROM outbox")
+    assert [tuple(row) for row in told] == [("cache.purged", "*")]
+
+
 async def test_a_database_with_rows_is_refused(seeded_uri: str) -> None:
     """And stays as it was."""
     before = await _checksums(seeded_uri)

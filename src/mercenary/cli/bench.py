@@ -14,6 +14,7 @@ from mercenary.bench import limits as limits_bench
 from mercenary.bench import lists as lists_bench
 from mercenary.bench import load, show, storm, zipf
 from mercenary.bench import overload as overload_bench
+from mercenary.bench import relay as relay_bench
 from mercenary.bench.generator import GENERATORS
 from mercenary.cli.failures import CommandError
 from mercenary.local.children import ChildError, Halted
@@ -199,6 +200,28 @@ def lists(*, file: Path | None, **given: Any) -> None:
     for line in lists_bench.lines(report):
         click.echo(line)
     sys.exit(0 if report.met else 1)
+
+
+@command.command()
+@click.option(
+    "--rows",
+    type=click.IntRange(100, 10_000_000),
+    default=relay_bench.ROWS,
+    show_default=True,
+    help="Of each run.",
+)
+@click.option("--runs", type=click.IntRange(1, 100), default=relay_bench.RUNS, show_default=True)
+def relay(rows: int, runs: int) -> None:
+    """Measure how fast changes are handed on, and what telling of them costs a write.
+
+    On a PostgreSQL and a Valkey of its own, in about a minute.
+    """
+    try:
+        result = relay_bench.measure(rows, runs)
+    except ChildError as error:
+        raise CommandError(_last_line(error)) from error
+    click.echo(relay_bench.as_markdown(result))
+    sys.exit(0 if result.met else 1)
 
 
 def _measured(file: Path | None, measure: Callable[[Say], Result]) -> Result:
