@@ -11,6 +11,7 @@ import asyncpg
 import httpx
 
 from mercenary.http.endpoint import Endpoint
+from tests.assets import SCRIPT
 from tests.factories import Person, post_project, sign_up, sign_up_admin, submit_proposal
 
 SKILLS = 20
@@ -32,7 +33,7 @@ class Marketplace:
         ids = {"users": self.client.id, "skills": 1}
         ids |= {"projects": self.project["id"], "proposals": self.proposal["id"]}
         kind = endpoint.path.split("/")[1]
-        names = {"name": "docs.css", "slug": "not-found"}
+        names = {"name": SCRIPT, "slug": "not-found"}
         values = names | ({"id": ids[kind]} if "{id}" in endpoint.path else {})
         return endpoint.route.format(**values)
 

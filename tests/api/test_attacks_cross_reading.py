@@ -19,6 +19,7 @@ from mercenary.app import ENDPOINTS
 from mercenary.http.endpoint import Endpoint, Page
 from mercenary.http.invocation import Signature
 from mercenary.http.openapi import document
+from tests.assets import SCRIPT
 from tests.factories import Person, post_project, sign_up, sign_up_admin, submit_proposal
 
 GETS = [endpoint for endpoint in ENDPOINTS if endpoint.method == "GET"]
@@ -109,7 +110,7 @@ def paths_of(endpoint: Endpoint, secrets: Secrets) -> Iterator[str]:
         kind = endpoint.path.split("/")[1]
         yield from (endpoint.route.format(id=id) for id in secrets.ids(kind))
     else:
-        yield endpoint.route.format(name="docs.js", slug="not-found")
+        yield endpoint.route.format(name=SCRIPT, slug="not-found")
 
 
 def queries_of(endpoint: Endpoint, secrets: Secrets) -> Iterator[str]:

@@ -11,6 +11,7 @@ from mercenary.app import ENDPOINTS
 from mercenary.http.endpoint import Endpoint
 from tests.api import authorization
 from tests.api.authorization import Row, rows_of
+from tests.assets import SCRIPT
 from tests.db.conftest import connected
 from tests.factories import (
     PASSWORD,
@@ -182,7 +183,7 @@ async def test_what_is_about_nobody_in_particular(row: Row, world: World) -> Non
             else await (world.left() if name == "left" else world.person(name))
         )
         path = BY_NAME[row.endpoint].path.replace("{id}", str(skill))
-        return {name: person}, path.replace("{name}", "docs.js").replace("{slug}", "not-found")
+        return {name: person}, path.replace("{name}", SCRIPT).replace("{slug}", "not-found")
 
     assert await statuses(world, row, make) == row.statuses
 

@@ -161,7 +161,7 @@ def test_every_parameter_has_a_schema_and_says_what_it_is(endpoint: Endpoint) ->
     assert headers == {
         *(["Idempotency-Key"] if endpoint.method == "POST" else []),
         *(["If-Match"] if endpoint.method in ("PUT", "PATCH", "DELETE") else []),
-        *(["If-None-Match"] if endpoint.method == "GET" and signature.resource else []),
+        *(["If-None-Match"] if endpoint.method == "GET" and signature.has_tag else []),
     }
     asked = {*signature.path, *signature.query.__struct_fields__}
     assert set(parameters) - headers == asked

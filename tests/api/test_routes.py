@@ -1,12 +1,17 @@
 """What holds for every route there is, walked one by one on the running application."""
 
+from hashlib import sha256
+
 import httpx
 import pytest
 
 from mercenary.app import ENDPOINTS, Application
 from mercenary.errors import PROBLEMS, ProblemError
+from mercenary.http import compression
 from mercenary.http.access import Access
 from mercenary.http.endpoint import BASE_PATH, Endpoint, Rate
+from mercenary.reference.files import files
+from tests.assets import SCRIPT, served_name
 from tests.factories import Person, sign_up
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -149,7 +154,7 @@ async def test_a_query_that_isnt_text_is_a_bad_request(
 
 @every_get
 async def test_head_says_what_get_would(endpoint: Endpoint, client_person: Person) -> None:
-    value = "not-found" if "{slug}" in endpoint.route else "docs.js"
+    value = "not-found" if "{slug}" in endpoint.route else SCRIPT
     path = path_of(endpoint.route) if "{id}" in endpoint.route else path_of(endpoint.route, value)
     get = await client_person.client.get(path, headers=client_person.headers)
     head = await client_person.client.head(path, headers=client_person.headers)
@@ -164,24 +169,58 @@ async def test_the_docs_need_nothing_from_elsewhere(client: httpx.AsyncClient) -
     assert "script-src 'self';" in policy
     assert "http" not in policy
     assert "http" not in page.text
-    for name in (
-        "swagger-ui.css",
-        "swagger-ui-bundle.js",
-        "docs.js",
-        "docs.css",
-        "favicon-32x32.png",
-    ):
-        assert f"/docs/assets/{name}" in page.text
-        asset = await client.get(f"/docs/assets/{name}")
-        assert asset.status_code == 200
-        assert asset.headers["x-content-type-options"] == "nosniff"
-        assert asset.content
+    for name in files():
+        assert f'"/docs/assets/{name}"' in page.text
+    assert page.text.count("/docs/assets/") == len(files())
+
+
+@pytest.mark.parametrize("name", files())
+async def test_a_file_of_the_docs_may_be_kept_for_ever(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    """Its name says what is in it."""
+    asset = await client.get(f"/docs/assets/{name}", headers={"Accept-Encoding": "identity"})
+    assert asset.status_code == 200
+    assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert asset.headers["x-content-type-options"] == "nosniff"
+    assert sha256(asset.content).hexdigest().startswith(name.split(".")[-2])
+
+
+@pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
+async def test_a_file_of_the_docs_was_encoded_before(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, coding: str
+) -> None:
+    path = f"/docs/assets/{served_name('swagger-ui-bundle.js')}"
+    whole = await client.get(path, headers={"Accept-Encoding": "identity"})
+    encoded: list[bytes] = []
+    monkeypatch.setattr(compression, "encode", lambda coding, body: encoded.append(coding))
+    packed = await client.get(path, headers={"Accept-Encoding": coding})
+    assert packed.headers["content-encoding"] == coding
+    assert encoded == []
+    assert int(packed.headers["content-length"]) < len(whole.content) / 3
+    assert packed.content == whole.content
+    assert "content-encoding" not in whole.headers
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+async def test_the_docs_are_asked_for_again_and_sent_when_they_changed(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    first = await client.get(path)
+    assert first.headers["cache-control"] == "no-cache"
+    again = await client.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    for name in ("etag", "cache-control", "vary"):
+        assert again.headers[name] == first.headers[name]
+    changed = await client.get(path, headers={"If-None-Match": '"of-another-release"'})
+    assert changed.content == first.content
 
 
 @pytest.mark.parametrize(
     "name",
     ["swagger-editor-bundle.js", "index.css", "docs.html", "LICENSE", "%2e%2e", "..%2fservice.py",
-     "..%2F..%2Fservice.py", "docs.js%00", "DOCS.JS", "%2Fetc%2Fpasswd"],
+     "..%2F..%2Fservice.py", "docs.js", "docs.0123456789abcdef.js", f"{SCRIPT}%00",
+     SCRIPT.upper(), "%2Fetc%2Fpasswd"],
 )  # fmt: skip
 async def test_no_other_file_is_served(client: httpx.AsyncClient, name: str) -> None:
     answer = await client.get(

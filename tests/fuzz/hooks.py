@@ -21,6 +21,7 @@ import msgspec
 import schemathesis
 from schemathesis import Case, HookContext, Response
 
+from tests.assets import SCRIPT
 from tests.fuzz.stage import Stage
 
 stage = msgspec.json.decode(Path(os.environ["FUZZ_STAGE"]).read_bytes(), type=Stage)
@@ -66,7 +67,7 @@ def _name_something_real(name: str, path: dict[str, Any]) -> None:
     if _is_id(path.get("id")) and name in stage.ids and chance.random() < 0.8:
         path["id"] = chance.choice(stage.ids[name])
     if isinstance(path.get("name"), str) and chance.random() < 0.5:
-        path["name"] = "docs.js"
+        path["name"] = SCRIPT
     if isinstance(path.get("slug"), str) and chance.random() < 0.5:
         path["slug"] = "not-found"
 

@@ -11,7 +11,7 @@ Whoever reads a feature's `endpoints.py` knows everything a caller may rely on.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum, IntEnum
 from types import ModuleType
 from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
@@ -111,12 +111,18 @@ PAGES: Final = (Page, FacetedPage)
 
 
 class Content(msgspec.Struct, frozen=True):
-    """An answer that is bytes already: a page, a document, a status of its own."""
+    """An answer that is bytes already: a page, a document, a status of its own.
+
+    With a `tag` (`ETag`) it is sent only to callers who don't have it. `codings` are its bytes as
+    they were encoded before, by content coding.
+    """
 
     body: bytes
     media_type: str = "application/json"
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    tag: bytes | None = None
+    codings: Mapping[bytes, bytes] = {}
 
 
 class Sends(msgspec.Struct, frozen=True):

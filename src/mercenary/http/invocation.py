@@ -19,6 +19,7 @@ from mercenary.errors import (
     ProblemError,
     UnsupportedMediaType,
 )
+from mercenary.http.compression import AS_IT_IS
 from mercenary.http.conditions import IfMatch, content_tag, is_known, version_tag
 from mercenary.http.decoding import BodyDecoder, NoParameters, QueryDecoder, parse_id
 from mercenary.http.endpoint import (
@@ -88,6 +89,11 @@ class Signature:
         if get_origin(self.answer) is Created:
             return get_args(self.answer)[0]
         return None if self.answer in (type(None), Content) else self.answer
+
+    @property
+    def has_tag(self) -> bool:
+        """Whether callers who have the answer already can say so (`If-None-Match`)."""
+        return self.resource is not None or any("ETag" in each.headers for each in self.sends)
 
     @property
     def has_version(self) -> bool:
@@ -205,10 +211,17 @@ class Invocation:
         return self._encode(Created(outcome) if self.signature.status == 201 else outcome, scope)
 
     def _encode_content(self, answer: Content, scope: Scope) -> KeptAnswer:
-        del scope
-        headers = [(b"content-type", answer.media_type.encode())]
-        headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers]
-        return KeptAnswer(answer.status, headers, answer.body)
+        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+        if answer.tag is not None:
+            headers.append((b"etag", answer.tag))
+            if is_known(scope["headers"], answer.tag):
+                return KeptAnswer(304, headers, b"")
+        headers.append((b"content-type", answer.media_type.encode()))
+        coding = scope.get("accepted", AS_IT_IS).coding
+        if coding not in answer.codings:
+            return KeptAnswer(answer.status, headers, answer.body)
+        headers.append((b"content-encoding", coding))
+        return KeptAnswer(answer.status, headers, answer.codings[coding])
 
     def _encode_json(self, answer: Any, scope: Scope) -> KeptAnswer:
         status, policy = self.signature.status, self.endpoint.cache

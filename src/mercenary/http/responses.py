@@ -19,8 +19,8 @@ async def respond(
 
     `scope["answer_headers"]` holds what the edge's layers want on every answer; one that the
     answer sets itself is left as the answer has it, but for `Vary`, which adds up. The body is
-    encoded as `scope["accepted"]` allows, which is missing where a request was refused before
-    that was known.
+    encoded as `scope["accepted"]` allows, unless it is already; that is missing where a request
+    was refused before it was known.
     """
     own = dict(headers)
     if own.pop(b"vary", None) is None:
@@ -28,7 +28,7 @@ async def respond(
     headers += [header for header in scope["answer_headers"] if header[0] not in own]
     if status not in _NO_BODY:
         accepted = scope.get("accepted", AS_IT_IS)
-        if accepted.coding is not None:
+        if accepted.coding is not None and b"content-encoding" not in own:
             coding, body = await encoded(accepted, own.get(b"content-type", b""), body)
             if coding is not None:
                 headers.append((b"content-encoding", coding))

@@ -9,13 +9,13 @@ from mercenary.reference import service
 
 
 @endpoint("GET", "/openapi.json", access=anyone, rate=UNLIMITED, base="")
-async def show_openapi() -> Annotated[Content, Sends(headers=("Cache-Control",))]:
+async def show_openapi() -> Annotated[Content, Sends(headers=("Cache-Control", "ETag"))]:
     """Give this document."""
     return service.openapi_document()
 
 
 @endpoint("GET", "/docs", access=anyone, rate=UNLIMITED, base="")
-async def show_docs() -> Annotated[Content, Sends("text/html", headers=("Cache-Control",))]:
+async def show_docs() -> Annotated[Content, Sends("text/html", headers=("Cache-Control", "ETag"))]:
     """Show this document as a page on which each request can be tried. Needs no internet."""
     return service.docs_page()
 
@@ -31,8 +31,8 @@ async def show_docs_asset(
     Sends("text/css", headers=("Cache-Control",)),
     Sends("image/png", headers=("Cache-Control",)),
 ]:
-    """Give a script, style or image of the page."""
-    return service.docs_asset(name)
+    """Give a script, style or image of the page, by a name that stands for its content for ever."""
+    return await service.docs_asset(name)
 
 
 @endpoint("GET", "/problems/{slug}", access=anyone, rate=UNLIMITED, problems=(NotFound,), base="")

@@ -2,31 +2,22 @@
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import msgspec
 
 from mercenary import __version__
 from mercenary.errors import NotFound
+from mercenary.http.conditions import content_tag
 from mercenary.http.endpoint import Content, Endpoint
 from mercenary.http.openapi import document
 from mercenary.http.problems import problem_page
+from mercenary.reference.files import files, page
 
 _HTML = "text/html; charset=utf-8"
-_SCRIPT = "text/javascript; charset=utf-8"
-_STYLE = "text/css; charset=utf-8"
-_IMAGE = "image/png"
-_OWN = Path(__file__).parent / "assets"
-# Swagger UI comes with the package swagger-ui-py. Nothing but these is ever served of either.
-_SWAGGER = {
-    "swagger-ui.css": _STYLE,
-    "swagger-ui-bundle.js": _SCRIPT,
-    "favicon-32x32.png": _IMAGE,
-}
-_OURS = {"docs.js": _SCRIPT, "docs.css": _STYLE}
 # A new release brings new ones, and a page that mixes the two for a while would be confusing.
 _FOR_MINUTES = ("Cache-Control", "public, max-age=300")
+# Asked for each time, and sent only when it has changed.
+_ASK_AGAIN = ("Cache-Control", "no-cache")
 # Swagger UI sets styles on elements and draws its icons from data: addresses.
 _POLICY = (
     "Content-Security-Policy",
@@ -49,25 +40,26 @@ def describe(endpoints: Sequence[Endpoint]) -> None:
 def openapi_document() -> Content:
     """The OpenAPI document."""
     body = msgspec.json.encode(document(_described, version=__version__))
-    return Content(body, headers=(_FOR_MINUTES,))
+    return Content(body, headers=(_ASK_AGAIN,), tag=content_tag(body))
 
 
+@cache
 def docs_page() -> Content:
     """The page that shows the document and tries requests."""
-    return Content(_read(_OWN / "docs.html"), _HTML, headers=(_FOR_MINUTES, _POLICY))
+    body = page()
+    return Content(body, _HTML, headers=(_ASK_AGAIN, _POLICY), tag=content_tag(body))
 
 
-def docs_asset(name: str) -> Content:
+async def docs_asset(name: str) -> Content:
     """A script, style or image of the page.
 
     Raises:
-        NotFound: the page has no such file.
+        NotFound: the page has no such file, or has it in another version.
     """
-    if name in _OURS:
-        return Content(_read(_OWN / name), _OURS[name], headers=(_FOR_MINUTES,))
-    if name in _SWAGGER:
-        return Content(_read(_swagger() / name), _SWAGGER[name], headers=(_FOR_MINUTES,))
-    raise NotFound
+    file = files().get(name)
+    if file is None:
+        raise NotFound
+    return await file.content()
 
 
 def problem(slug: str) -> Content:
@@ -80,17 +72,3 @@ def problem(slug: str) -> Content:
     if page is None:
         raise NotFound
     return Content(page.encode(), _HTML, headers=(_FOR_MINUTES,))
-
-
-@cache
-def _read(path: Path) -> bytes:
-    return path.read_bytes()
-
-
-@cache
-def _swagger() -> Path:
-    # Found without importing it: its code brings web frameworks' handlers, and only files count.
-    spec = find_spec("swagger_ui")
-    if spec is None or not spec.submodule_search_locations:
-        raise LookupError("the package swagger-ui-py isn't installed")
-    return Path(spec.submodule_search_locations[0]) / "static"

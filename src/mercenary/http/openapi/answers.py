@@ -190,11 +190,11 @@ class Answers:
             answers |= self._contents(signature.sends)
         else:
             answers[str(signature.status)] = self._success(endpoint, signature)
-            if endpoint.method == "GET":
-                answers["304"] = _answer(
-                    "The caller has this already, as If-None-Match says. There is no body.",
-                    ["Cache-Control", *_tags(endpoint), "ETag"],
-                )
+        if endpoint.method == "GET" and signature.has_tag:
+            answers["304"] = _answer(
+                "The caller has this already, as If-None-Match says. There is no body.",
+                ["Cache-Control", *_tags(endpoint), "ETag"],
+            )
         return dict(sorted(answers.items()))
 
     def _success(self, endpoint: Endpoint, signature: Signature) -> dict[str, Any]:

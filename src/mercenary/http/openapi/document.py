@@ -177,7 +177,7 @@ def _query_parameters(signature: Signature) -> list[dict[str, Any]]:
 def _header_parameters(endpoint: Endpoint, signature: Signature) -> list[dict[str, Any]]:
     names = ["Idempotency-Key"] if endpoint.idempotent else []
     names += ["If-Match"] if signature.takes_if_match else []
-    names += ["If-None-Match"] if endpoint.method == "GET" and signature.resource else []
+    names += ["If-None-Match"] if endpoint.method == "GET" and signature.has_tag else []
     return [
         {"name": name, "in": "header", "required": False, **_REQUEST_HEADERS[name]}
         for name in names
