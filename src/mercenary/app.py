@@ -7,8 +7,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mercenary import settings
 from mercenary.auth import endpoints as auth
+from mercenary.auth import sessions
 from mercenary.auth.service import authenticator
-from mercenary.cache import valkey
+from mercenary.cache import caches, valkey
 from mercenary.db import engine
 from mercenary.edge.admission import Admission
 from mercenary.edge.body import Body
@@ -18,6 +19,8 @@ from mercenary.edge.cross_origin import CrossOrigin
 from mercenary.edge.deadline import Deadline
 from mercenary.edge.dispatch import Dispatch
 from mercenary.edge.door import Door
+from mercenary.edge.fills import Fills
+from mercenary.edge.hits import Hits
 from mercenary.edge.identity import Identity
 from mercenary.edge.overload import Overload
 from mercenary.edge.problems import Problems
@@ -59,7 +62,8 @@ class Application:
             most=options.in_flight_most,
         )
         app: ASGIApp = Dispatch()
-        app = RateLimit(app, options, self.limiter)
+        app = Fills(app, sessions.certify)
+        app = limits = RateLimit(app, options, self.limiter)
         app = Identity(app, authenticator().identify)
         app = Deadline(app)
         app = Overload(app, self.admission, options.request_deadline)
@@ -70,6 +74,7 @@ class Application:
             room=options.arriving_bodies_bytes,
         )
         app = Routing(app, self.router)
+        app = Hits(app, limits, authenticator().recall)
         app = Coding(app)
         app = CrossOrigin(app, self.router, options.cors_origins)
         app = Door(app)
@@ -90,10 +95,15 @@ class Application:
         engine.use(engine.Database(self.settings, self.database_uri))
         url = self.settings.cache_config.default.cache_redis_url
         valkey.use(valkey.Valkey(url, seconds=self.settings.valkey_timeout))
+        kept = caches.Caches(self.settings, self.database_uri)
+        caches.use(kept)
+        kept.start()
 
     async def stop(self) -> None:
         """Let the batches finish and give everything back."""
         await health_service.close()
+        await caches.current().close()
+        caches.use(None)
         database = engine.current()
         engine.use(None)
         await database.close()

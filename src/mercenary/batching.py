@@ -277,7 +277,7 @@ class Batch(Generic[Ask, Answer]):
         for entry in entries:
             for caller in entry.callers:
                 if not caller.done():
-                    caller.fail(_copy_of(error))
+                    caller.fail(copy_of(error))
                     self.measures.failed += 1
             entry.callers.clear()
 
@@ -371,8 +371,8 @@ class _Caller(asyncio.Future[Answer]):
         self.exception()
 
 
-def _copy_of(error: Exception) -> Exception:
-    """Copy an exception for one caller, because raising it writes into it.
+def copy_of(error: Exception) -> Exception:
+    """A copy of an exception for one of several callers, because raising it writes into it.
 
     Callers that shared one would find each other's frames in its traceback. `copy` calls
     `__init__`, whose parameters may differ from `args`; only built-in exceptions need that.

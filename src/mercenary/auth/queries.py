@@ -7,13 +7,16 @@ import msgspec
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Float,
     Integer,
     LargeBinary,
     Text,
     and_,
     bindparam,
+    cast,
     delete,
     exists,
+    extract,
     func,
     insert,
     not_,
@@ -116,7 +119,11 @@ async def replace_hashes(tx: AsyncConnection, changes: Sequence[tuple[str, str, 
 _ASKED_SESSIONS = rows_of("asked", user_id=BigInteger(), session_id=BigInteger())
 # Two lists and not rows of pairs: joined to pairs the planner reads all sessions, while PostgreSQL
 # walks the primary key for two lists in one scan. A session has one user, so nothing is mixed up.
-_LIVING = select(sessions.c.user_id, sessions.c.id).where(
+_LIVING = select(
+    sessions.c.user_id,
+    sessions.c.id,
+    cast(extract("epoch", sessions.c.expires_at - func.now()), Float()).label("seconds"),
+).where(
     sessions.c.user_id == func.any(array_of("user_ids", BigInteger())),
     sessions.c.id == func.any(array_of("session_ids", BigInteger())),
     sessions.c.ended_at.is_(None),
@@ -126,11 +133,11 @@ _LIVING = select(sessions.c.user_id, sessions.c.id).where(
 
 async def select_living_sessions(
     db: AsyncConnection, keys: Sequence[SessionKey]
-) -> Mapping[SessionKey, bool]:
-    """Which of these sessions have neither ended nor expired."""
+) -> Mapping[SessionKey, float]:
+    """Those of these sessions that live, and in how many seconds they expire."""
     user_ids, session_ids = zip(*keys, strict=True)
     rows = (await db.execute(_LIVING, {"user_ids": user_ids, "session_ids": session_ids})).all()
-    return {(row.user_id, row.id): True for row in rows}
+    return {(row.user_id, row.id): row.seconds for row in rows}
 
 
 _NEW_SESSIONS = rows_of("new", user_id=BigInteger(), id=BigInteger(), seconds=Integer())

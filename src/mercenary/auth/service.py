@@ -1,8 +1,10 @@
 """The life of accounts and sessions: sign up, sign in, rotate, sign out, leave.
 
-Every request of somebody signed in asks PostgreSQL whether the session lives (`identify`), in a
-batch with the others that came in at the moment; so a session that has ended has ended everywhere
-when that is answered, whatever else may be down.
+Every request of somebody signed in that gives or changes what is their own asks PostgreSQL whether
+the session lives, in a batch with the others that came in at the moment; so a session that has
+ended has ended everywhere when that is answered, whatever else may be down. For what everybody may
+read, a kept word is enough (decision 21): it is forgotten at once on the host where the session
+ended, and within a second elsewhere.
 """
 
 import base64
@@ -16,7 +18,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary import settings
-from mercenary.auth import queries
+from mercenary.auth import queries, sessions
 from mercenary.auth.passwords import Passwords
 from mercenary.auth.queries import Credential, SessionKey, StoredToken
 from mercenary.auth.schemas import Credentials, NewAccount, PasswordChange, Tokens
@@ -36,7 +38,6 @@ _USER_ID_BYTES = 8
 _DISABLED = ""
 
 find_credential = read_batch(queries.select_credentials)
-find_living_session = read_batch(queries.select_living_sessions)
 
 
 class _Registration(msgspec.Struct, frozen=True):
@@ -64,19 +65,28 @@ class Authenticator:
         self.verifier = Verifier(options)
         self.throttle = Throttle(options)
 
-    async def identify(self, token: str) -> Caller:
-        """The caller whom an access token names.
+    async def identify(self, token: str, public: bool) -> Caller:
+        """The caller whom an access token names; `public`: who reads what everybody may.
 
         Raises:
             Unauthorized: the token isn't good, or its session has ended.
         """
         caller = self.verifier.verify(token)
-        if not await find_living_session((caller.user_id, _session_of(caller))):
-            raise Unauthorized(
-                "The session has ended.",
-                challenge='Bearer error="invalid_token", error_description="session ended"',
-            )
+        if public and not caller.is_admin:
+            await sessions.certify_by_kept_word(caller)
+        else:
+            await sessions.certify(caller)
         return caller
+
+    def recall(self, token: str) -> Caller | None:
+        """The caller whom a token names, where token and session are known to this worker.
+
+        None also for admins, whose sessions are always asked for.
+        """
+        caller = self.verifier.recall(token)
+        if caller is None or caller.is_admin:
+            return None
+        return caller if sessions.is_known_to_live(caller) else None
 
     async def register(self, account: NewAccount) -> User:
         """Open an account.
@@ -126,7 +136,7 @@ class Authenticator:
                 credential.email,
                 credential.password_hash,
                 await self.passwords.hash(change.new),
-                (caller.user_id, _session_of(caller)),
+                sessions.session_of(caller),
             )
         )
 
@@ -282,7 +292,7 @@ close_account = write_batch(close_accounts, order=lambda departure: departure.id
 
 async def logout(caller: Caller) -> None:
     """End the session that the caller's token belongs to."""
-    await end_session((caller.user_id, _session_of(caller)))
+    await end_session(sessions.session_of(caller))
 
 
 async def leave(caller: Caller, if_match: IfMatch) -> None:
@@ -330,10 +340,6 @@ async def _issue(tx: AsyncConnection, keys: Sequence[SessionKey], seconds: int) 
         )
         for user_id, session_id, refresh_token in new
     ]
-
-
-def _session_of(caller: Caller) -> SessionId:
-    return caller.session_id or SessionId(0)
 
 
 def _new_refresh_token(user_id: UserId) -> str:

@@ -97,6 +97,13 @@ class Verifier:
             raise _refusal("The access token has expired.")
         return caller
 
+    def recall(self, token: str) -> Caller | None:
+        """Whom the token names, if it was verified before and holds."""
+        remembered = self._known.get(token)
+        if remembered is None or remembered[0] <= time.time():
+            return None
+        return remembered[1]
+
     def _verify(self, token: str) -> tuple[int, Caller]:
         if not self._form.fullmatch(token):
             raise _refusal("The access token isn't valid.")

@@ -6,7 +6,8 @@ opened by the application's lifespan and found by `current()`.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any, TypeVar
@@ -29,6 +30,8 @@ log = structlog.get_logger()
 CONNECTIONS = 8
 # Between two looks at a Valkey that is away; so long does it stay unused after it is back.
 PAUSE_SECONDS = 0.5
+_BACKSTOP_SECONDS = 1.0
+_LATE_SECONDS = 0.002
 
 
 class ValkeyAway(Exception):
@@ -69,9 +72,10 @@ class Valkey:
             BlockingConnectionPool.from_url(
                 redis_url(url),
                 max_connections=CONNECTIONS,
-                timeout=seconds,
-                socket_timeout=seconds,
-                socket_connect_timeout=seconds,
+                # Behind our own deadline, for what it may not reach.
+                timeout=_BACKSTOP_SECONDS,
+                socket_timeout=_BACKSTOP_SECONDS,
+                socket_connect_timeout=_BACKSTOP_SECONDS,
                 # A connection that was idle while Valkey was restarted is gone; a new one isn't.
                 retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             )
@@ -84,7 +88,10 @@ class Valkey:
         return self._looking is not None
 
     async def ask(self, command: Callable[[Redis], Awaitable[T]]) -> T:
-        """What a command or a pipeline answers; at most `seconds` pass.
+        """What a command or a pipeline answers; at most `seconds` of waiting pass.
+
+        A loop that was busy elsewhere finds the deadline past, and the reply unread behind it. So
+        a deadline that is noticed late is put off for one more look at what has arrived.
 
         Raises:
             ValkeyAway: there is no answer.
@@ -94,7 +101,7 @@ class Valkey:
             raise ValkeyAway("it has been away")
         self.measures.calls += 1
         try:
-            async with asyncio.timeout(self.seconds):
+            async with self._deadline():
                 return await command(self._redis)
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError
             self.measures.failures += 1
@@ -126,6 +133,23 @@ class Valkey:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.seconds
+
+        def end() -> None:
+            now = loop.time()
+            late = now - until > _LATE_SECONDS
+            timeout.reschedule(now + _LATE_SECONDS if late else now)
+
+        async with asyncio.timeout(None) as timeout:
+            timer = loop.call_at(until, end)
+            try:
+                yield
+            finally:
+                timer.cancel()
+
     def _leave_alone(self, error: Exception) -> None:
         if self._looking is None:
             log.warning("valkey is away", cause=repr(error))
@@ -135,7 +159,7 @@ class Valkey:
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
             try:
-                async with asyncio.timeout(self.seconds):
+                async with self._deadline():
                     await self._redis.ping()
             except (RedisError, OSError):
                 continue

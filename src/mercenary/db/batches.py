@@ -21,10 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary import crash_points
 from mercenary.batching import Batch, Lanes
+from mercenary.cache import clocks
 from mercenary.db.engine import Database, current
 from mercenary.db.faults import as_problem, conflict_of, lost_connection
 from mercenary.db.idempotency import Claim, ConflictingKeysError, current_claim, once
-from mercenary.db.outbox import insert_events, new_stamp, recording
+from mercenary.db.outbox import insert_events, recording, tags_of
 from mercenary.db.time_left import changing_in_time, reading_in_time
 from mercenary.errors import ProblemError
 
@@ -172,19 +173,28 @@ class WriteBatch(BatchedQuery[tuple[Ask, Claim | None], Answer]):
         self, database: Database, asks: Sequence[tuple[Ask, Claim | None]]
     ) -> Sequence[Answer | Exception]:
         committing = False
+        tags: list[str] = []
+        table = clocks.current()
+        stamp = table.fresh()
         try:
             async with database.writing() as connection, connection.begin() as transaction:
                 crash_points.reach("before-change")
                 async with changing_in_time(connection, database.settings.statement_timeout):
                     with recording() as events:
                         outcomes = await once(connection, asks, self._change)
-                    await insert_events(connection, events, new_stamp())
+                    await insert_events(connection, events, stamp)
                 crash_points.reach("before-commit")
+                tags = tags_of(events)
+                table.begin(tags, stamp)
                 committing = True
                 await transaction.commit()
             crash_points.reach("after-commit")
+            table.settle(tags, stamp)  # before anybody is told
         except Exception as error:
-            if lost_connection(error) and not committing:
+            lost = lost_connection(error)
+            if not (lost and committing):  # where it may have been committed, the marks stay
+                table.settle(tags, stamp)
+            if lost and not committing:
                 raise _NothingCommittedError(error) from error
             problem = as_problem(error)
             raise (conflict_of(problem) if len(asks) == 1 else problem) from error

@@ -9,7 +9,7 @@ A change function calls `record`. `WriteBatch` gathers what its functions record
 writes does so within `telling`.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -133,12 +133,12 @@ async def telling(tx: AsyncConnection) -> AsyncIterator[None]:
     """Insert what is recorded within the block into the outbox, at its end."""
     with recording() as events:
         yield
-    await insert_events(tx, events, new_stamp())
+    await insert_events(tx, events, clocks.current().fresh())
 
 
-def new_stamp() -> int:
-    """A positive number that no other transaction has."""
-    return clocks.current().fresh()
+def tags_of(events: Iterable[Event]) -> list[str]:
+    """What caches must forget because of these events, each tag once."""
+    return list(dict.fromkeys(tag for event in events for tag in event.tags))
 
 
 _NEW = rows_of("new", key=BigInteger(), version=Integer(), name=Text(), subject=Text(), tags=Text())

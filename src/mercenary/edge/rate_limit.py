@@ -12,10 +12,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mercenary.edge.client_address import counted_as
 from mercenary.errors import TooManyRequests
+from mercenary.http.access import Caller
 from mercenary.http.endpoint import SENSITIVE, STANDARD, UNLIMITED
 from mercenary.limits import policy
 from mercenary.limits.lease import Lease
-from mercenary.limits.limiter import Limiter
+from mercenary.limits.limiter import Limiter, Quota
 from mercenary.limits.policy import Policy
 from mercenary.settings import Settings
 
@@ -55,12 +56,21 @@ class RateLimit:
                 raise scope["refusal"]
         await self.app(scope, receive, send)
 
+    def count_at_hand(self, scope: Scope, caller: Caller) -> bool:
+        """Count a request against the general limit if nobody need be asked, and it is granted.
+
+        Otherwise nothing has been counted.
+        """
+        subject, quota = self._general(scope, caller)
+        lease = quota.lease_of(subject)
+        now = monotonic()
+        if not lease.spend(now):
+            return False
+        self._tell(scope, lease, now, lease.left + lease.beyond)
+        return True
+
     async def _count(self, scope: Scope, *, sensitive: bool) -> None:
-        subject = scope["caller"].id
-        quota = self._users
-        if subject is None:
-            subject = counted_as(scope["client_address"])
-            quota = self._guests
+        subject, quota = self._general(scope, scope["caller"])
         lease = quota.lease_of(subject)
         now = monotonic()
         granted = lease.spend(now)
@@ -70,8 +80,18 @@ class RateLimit:
         if sensitive and granted:
             await self._count_sensitive(scope, subject, lease)
             return
-        texts = self._texts[quota.policy.name]
-        left = lease.left + lease.beyond if granted else 0
+        self._tell(scope, lease, now, lease.left + lease.beyond if granted else 0)
+        if not granted:
+            self._refuse(lease, now)
+
+    def _general(self, scope: Scope, caller: Caller) -> tuple[int | str, Quota]:
+        """Whom a request counts against, and the limit that it always counts against."""
+        if caller.id is None:
+            return counted_as(scope["client_address"]), self._guests
+        return caller.id, self._users
+
+    def _tell(self, scope: Scope, lease: Lease, now: float, left: int) -> None:
+        texts = self._texts[lease.policy.name]
         scope["answer_headers"] += (
             texts.policy,
             (b"ratelimit", texts.left % (left, lease.ends - now + 1)),
@@ -79,8 +99,6 @@ class RateLimit:
             (b"x-ratelimit-remaining", b"%d" % left),
             (b"x-ratelimit-reset", b"%d" % lease.reset),
         )
-        if not granted:
-            self._refuse(lease, now)
 
     async def _count_sensitive(self, scope: Scope, subject: int | str, general: Lease) -> None:
         """Count a sensitive request that the general limit has granted."""

@@ -108,16 +108,23 @@ def encode(coding: bytes, body: bytes) -> bytes:
     return _ENCODERS[coding](body)
 
 
+def coding_for(accepted: Accepted, media_type: bytes, body: bytes) -> bytes | None:
+    """The coding to send a body in; none for small ones and other types, if none is accepted."""
+    coding = accepted.coding
+    if coding is None or not body:
+        return None
+    if accepted.identity and (len(body) < SMALLEST or not compressible(media_type)):
+        return None
+    return coding
+
+
 async def encoded(accepted: Accepted, media_type: bytes, body: bytes) -> tuple[bytes | None, bytes]:
     """The coding that was applied, None for none, and the bytes to send.
 
-    Small bodies and those of other types go as they are, unless the caller excludes just that.
-    Large ones are encoded in a thread; where too many wait for it, they go as they are, too.
+    Large bodies are encoded in a thread; where too many wait for it, they go as they are.
     """
-    coding = accepted.coding
-    if coding is None or not body:
-        return None, body
-    if accepted.identity and (len(body) < SMALLEST or not compressible(media_type)):
+    coding = coding_for(accepted, media_type, body)
+    if coding is None:
         return None, body
     if len(body) <= LARGEST_ON_LOOP:
         return coding, encode(coding, body)

@@ -54,18 +54,26 @@ class Criticality(IntEnum):
 
 
 class CachePolicy(msgspec.Struct, frozen=True):
-    """Whether an answer may be shared between callers, and by what tag it is forgotten."""
+    """Whether an answer may be shared between callers, and by what tag it is forgotten.
+
+    `apart` tells by the query and the user's id who is answered differently from a guest.
+    """
 
     public: bool = False
     tag: str | None = None
+    apart: Callable[[Any, int], bool] | None = None
 
 
 OWN = CachePolicy()
 
 
-def shared(*, tag: str) -> CachePolicy:
-    """The same bytes for every caller; `tag` names what they show, with the path's parameters."""
-    return CachePolicy(public=True, tag=tag)
+def shared(*, tag: str, apart: Callable[[Any, int], bool] | None = None) -> CachePolicy:
+    """The same bytes for every caller: those that a guest gets.
+
+    `tag` names what they show, with the path's parameters. Admins always get an answer of their
+    own, and so do users for whose id and query `apart` is true.
+    """
+    return CachePolicy(public=True, tag=tag, apart=apart)
 
 
 class Resource(Protocol):

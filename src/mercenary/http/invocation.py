@@ -8,17 +8,20 @@ were judged by the edge's `Body`, which waited for it.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from starlette.types import Scope, Send
 
+from mercenary.cache.entries import Want
 from mercenary.db.idempotency import ReplayedError
 from mercenary.errors import (
     NotAcceptable,
     ProblemError,
     UnsupportedMediaType,
 )
+from mercenary.http.access import GUEST
 from mercenary.http.compression import AS_IT_IS
 from mercenary.http.conditions import IfMatch, content_tag, is_known, version_tag
 from mercenary.http.decoding import BodyDecoder, NoParameters, QueryDecoder, parse_id
@@ -34,9 +37,11 @@ from mercenary.http.endpoint import (
 )
 from mercenary.http.fields import cut_down, fields_in, resource_of, taking_fields, variant_of
 from mercenary.http.idempotency import REPLAYED, KeptAnswer, KeyedRequest, key_of
+from mercenary.http.kept import CODEC, Kept
 from mercenary.http.lists import next_link
 from mercenary.http.responses import respond
 from mercenary.http.shared_caching import NOT_KEPT, Lifetime, cache_control, tag_headers, tags_of
+from mercenary.http.sharing import Shared, canonical
 from mercenary.http.wire import encode_hook
 
 _encoder = msgspec.json.Encoder(enc_hook=encode_hook)
@@ -120,6 +125,7 @@ class Invocation:
             reads = endpoint.method == "GET"
             self._criticality = Criticality.READ if reads else Criticality.WRITE
             self._searches = reads and "q" in self.signature.query.__struct_fields__
+        self._route = f"{endpoint.method} {endpoint.route} ".encode()
         self._kind = endpoint.path.strip("/").partition("/")[0].rstrip("s")
         self._parsers = [
             (name, self.signature.path_types[name] is not str) for name in self.signature.path
@@ -147,18 +153,9 @@ class Invocation:
         """Answer one request; `values` are the raw ones of the path's parameters."""
         self.endpoint.access.check(scope["caller"])
         headers = scope["headers"]
-        if self.signature.resource is not None:
-            _check_accept(headers)
-        given: dict[str, Any] = {}
-        for (name, is_id), value in zip(self._parsers, values, strict=True):
-            given[name] = parse_id(value, self._kind) if is_id else value
-        query = self._query.decode(scope["query_string"])
+        given, query = self._read(scope, values)
         if self.signature.takes_query:
             given["query"] = query
-        if self.signature.has_fields:
-            scope["fields"] = fields_in(query)
-            if self.signature.takes_fields:
-                given["fields"] = scope["fields"]
         self._add_circumstances(given, scope)
         body = b""
         if self._body is not None:
@@ -171,6 +168,50 @@ class Invocation:
         else:
             answer = await self._call_once(scope, key, body, given)
         await respond(scope, send, answer.status, answer.headers, answer.body)
+
+    def shared(self, scope: Scope, values: list[str]) -> Shared:
+        """What a request of a shared endpoint asks for, whoever sends it.
+
+        Raises:
+            NotAcceptable, NotFound, Invalid, BadRequest: what calling it would raise, too.
+        """
+        given, query = self._read(scope, values)
+        policy = self.endpoint.cache
+        tag = (policy.tag or "").format_map(given)
+        want = Want((self._route + canonical(given, query)), (tag,), CODEC)
+        if self.signature.takes_query:
+            given["query"] = query
+        if self.signature.caller:
+            given["caller"] = GUEST
+        # What is left of the request when somebody renews the answer later.
+        asked: Scope = {
+            "caller": GUEST,
+            "fields": scope.get("fields"),
+            "headers": [],
+            "path": scope["path"],
+            "path_values": values,
+            "query_string": scope["query_string"],
+        }
+        apart = None if policy.apart is None else partial(policy.apart, query)
+        return Shared(want, partial(self._kept, given, asked), apart)
+
+    async def _kept(self, given: dict[str, Any], asked: Scope) -> Kept:
+        answer = self._encode(await self.endpoint.handler(**given), asked)
+        return Kept(answer.headers, answer.body)
+
+    def _read(self, scope: Scope, values: list[str]) -> tuple[dict[str, Any], msgspec.Struct]:
+        """The path's parameters and the fields for the handler, and the query."""
+        if self.signature.resource is not None:
+            _check_accept(scope["headers"])
+        given: dict[str, Any] = {}
+        for (name, is_id), value in zip(self._parsers, values, strict=True):
+            given[name] = parse_id(value, self._kind) if is_id else value
+        query = self._query.decode(scope["query_string"])
+        if self.signature.has_fields:
+            scope["fields"] = fields_in(query)
+            if self.signature.takes_fields:
+                given["fields"] = scope["fields"]
+        return given, query
 
     def _add_circumstances(self, given: dict[str, Any], scope: Scope) -> None:
         """What the handler takes of who calls, from where, and on what condition."""

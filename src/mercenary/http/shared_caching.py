@@ -15,7 +15,7 @@ from mercenary.cdn_settings import CDNSettings
 from mercenary.http.access import Caller
 from mercenary.http.endpoint import CachePolicy, Endpoint, Page
 
-_SIGNED_IN: Final = b"private, max-age=0, must-revalidate"
+SIGNED_IN: Final = b"private, max-age=0, must-revalidate"
 _OWN: Final = b"private, no-store"
 
 
@@ -51,7 +51,7 @@ def cache_control(policy: CachePolicy, caller: Caller, public: bytes) -> bytes:
     """Who may keep the answer that this caller gets; `public` is `Lifetime.public`, made once."""
     if not policy.public:
         return _OWN
-    return public if caller.id is None else _SIGNED_IN
+    return public if caller.id is None else SIGNED_IN
 
 
 def tags_of(answer: Any, policy: CachePolicy, path: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from mercenary.projects import service
 from mercenary.projects.schemas import NewProject, Project, ProjectId, ProjectPatch, ProjectQuery
 
 
-@endpoint("GET", "/projects", access=anyone, cache=shared(tag="projects"))
+@endpoint(
+    "GET", "/projects", access=anyone, cache=shared(tag="projects", apart=service.shows_own_drafts)
+)
 async def list_projects(
     caller: Caller, query: ProjectQuery, fields: Fields
 ) -> FacetedPage[Project]:

@@ -93,6 +93,11 @@ async def visible_project(caller: Caller, id: ProjectId, fields: Fields = None) 
     return project
 
 
+def shows_own_drafts(query: ProjectQuery, user_id: int) -> bool:
+    """Whether the list that a query asks for has drafts in it for their owner."""
+    return query.status == "draft" or query.client_id == user_id
+
+
 async def list_projects(
     caller: Caller, query: ProjectQuery, fields: Fields = None
 ) -> FacetedPage[Project]:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from mercenary.db.outbox import new_stamp
+from mercenary.cache import clocks
 from mercenary.db.uri import asyncpg_url
 from mercenary.seeding import binary
 from mercenary.seeding.population import Row
@@ -156,7 +156,7 @@ class Loader:
         for table, sequence in TABLES.items():
             if sequence:
                 await run(f"SELECT setval('{sequence}', max(id)) FROM {table} HAVING max(id) > 0")  # noqa: S608
-        await run(_FORGET_EVERYTHING, new_stamp())
+        await run(_FORGET_EVERYTHING, clocks.current().fresh())
         await run("COMMIT")
         # Now rather than by autovacuum in the middle of what the data are wanted for.
         await run(f"ANALYZE {', '.join(TABLES)}")

@@ -1,0 +1,86 @@
+"""What a process keeps, in two sections by the guide's `CACHE_CONFIG`.
+
+`default` holds finished answers and query results, `session` whether sessions live. Both go by the
+same clocks. Opened by the application's lifespan and found by `current()`.
+"""
+
+from typing import Any, Final
+
+from mercenary.cache import clocks, valkey
+from mercenary.cache.clocks import Clocks, path_for
+from mercenary.cache.listener import Listener
+from mercenary.cache.memory import Memory
+from mercenary.cache.shelf import Shelf
+from mercenary.cache.tiers import Tiers
+from mercenary.cache.valkey import Valkey
+from mercenary.errors import Unavailable
+from mercenary.settings import Settings
+
+SESSION_SHARE: Final = 8
+"""This part of the memory for answers is given to sessions besides."""
+
+
+class Caches:
+    """A process's caches, its subscription, and its map of the host's clocks.
+
+    Raises:
+        OSError: the host's clocks can't be opened.
+    """
+
+    def __init__(self, settings: Settings, database_uri: str) -> None:
+        self.clocks = Clocks(settings.shared_memory or path_for(database_uri))
+        config = settings.cache_config
+        self._session_valkey = Valkey(
+            config.session.cache_redis_url, seconds=settings.valkey_timeout
+        )
+        self.memory: Memory[Any] = Memory(settings.cache_memory_bytes)
+        deadline = settings.request_deadline
+        self.answers = Tiers(
+            self.clocks,
+            self.memory,
+            Shelf(valkey.current()),
+            config.default.cache_default_timeout,
+            deadline,
+        )
+        self.sessions = Tiers(
+            self.clocks,
+            Memory(settings.cache_memory_bytes // SESSION_SHARE),
+            Shelf(self._session_valkey),
+            config.session.cache_default_timeout,
+            deadline,
+        )
+        self.listener = Listener(config.default.cache_redis_url, self.clocks)
+
+    def start(self) -> None:
+        """Begin to hear of changes."""
+        clocks.use(self.clocks)
+        self.listener.start()
+
+    async def close(self) -> None:
+        """Let what is under way finish, and give everything back."""
+        await self.listener.close()
+        await self.answers.close()
+        await self.sessions.close()
+        await self._session_valkey.close()
+        clocks.use(None)
+        self.clocks.close()
+
+
+_current: Caches | None = None
+
+
+def use(caches: Caches | None) -> None:
+    """Make these the caches of the process; None when they are closed."""
+    global _current
+    _current = caches
+
+
+def current() -> Caches:
+    """The caches of the process.
+
+    Raises:
+        Unavailable: the application hasn't started, or has stopped.
+    """
+    if _current is None:
+        raise Unavailable("The server is starting or stopping.")
+    return _current

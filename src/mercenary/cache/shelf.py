@@ -1,0 +1,211 @@
+"""The second tier: entries in Valkey, which all workers and hosts share.
+
+What is asked for in one turn of the loop is one MGET, and the clocks of its tags one HMGET in the
+same trip. An entry carries what Valkey's clocks showed before it was filled, and counts only while
+they show the same and the relay's word holds; so nothing here depends on who deletes what in time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from mercenary.batching import Batch, Lanes
+from mercenary.cache.announcer import CLOCKS, WORD
+from mercenary.cache.entries import Want
+from mercenary.cache.valkey import Valkey, ValkeyAway
+from mercenary.errors import DeadlineExceeded, Overloaded, Unavailable
+
+Shown = tuple[bytes | None, ...]
+"""What Valkey's clocks showed: the epoch, then those of the tags; None where one never moved."""
+
+LEASE_SECONDS: Final = 1.0
+"""After so long another process may fill what one has begun to."""
+LARGEST: Final = 1024 * 1024
+"""Bytes of an entry that is worth its way to Valkey and back."""
+_LANES: Final = 2
+_TRIPS: Final = 5
+_WAITING: Final = 4096
+_EPOCH: Final = "epoch"
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """An entry as it is stored. `born` is seconds since 1970, `cost` seconds."""
+
+    key: bytes
+    shown: Shown
+    born: float
+    cost: float
+    value: bytes
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a look found: the entry if it counts, and what the clocks showed.
+
+    `shown` is None where nothing read now may be put there. `leased`: a process is filling it.
+    """
+
+    envelope: Envelope | None
+    shown: Shown | None
+    leased: bool
+
+
+@dataclass(slots=True)
+class ShelfMeasures:
+    """What one process has asked of this tier."""
+
+    looks: int = 0
+    unanswered: int = 0
+    """Looks that Valkey didn't answer in time, or that it was spared."""
+    puts: int = 0
+    lost: int = 0
+    """Puts that Valkey didn't take."""
+    foreign: int = 0
+    """Entries under another's digest, or that couldn't be read."""
+
+
+class _Put(msgspec.Struct, frozen=True):
+    digest: str
+    envelope: bytes
+    milliseconds: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Envelope)
+
+
+class Shelf:
+    """One section's entries in its Valkey."""
+
+    def __init__(self, valkey: Valkey) -> None:
+        self.measures = ShelfMeasures()
+        self._valkey = valkey
+        self._lanes = Lanes(_LANES)
+        self._looks: Batch[Want[Any], Found] = self._batch(self._look, "cache looks")
+        self._puts: Batch[_Put, None] = self._batch(self._put, "cache puts")
+        self._leases: Batch[str, bool] = self._batch(self._lease, "cache leases")
+
+    @property
+    def away(self) -> bool:
+        """Whether Valkey is known to be away."""
+        return self._valkey.away
+
+    async def look(self, want: Want[Any]) -> Found | None:
+        """Look for an entry; None where Valkey doesn't answer in time."""
+        self.measures.looks += 1
+        try:
+            return await self._looks.ask(want)
+        except (ValkeyAway, DeadlineExceeded, Overloaded, Unavailable):
+            self.measures.unanswered += 1
+            return None
+
+    async def lease(self, want: Want[Any]) -> bool:
+        """Whether this process shall fill the entry; others wait for it meanwhile."""
+        try:
+            return await self._leases.ask(want.digest)
+        except (ValkeyAway, DeadlineExceeded, Overloaded, Unavailable):
+            return True
+
+    async def put(
+        self, want: Want[Any], envelope: Envelope, *, seconds: float, leased: bool
+    ) -> None:
+        """Store an entry for so long, and give the lease back."""
+        encoded = _encoder.encode(envelope)
+        self.measures.puts += 1
+        put = _Put(want.digest, encoded if len(encoded) <= LARGEST else b"", int(seconds * 1000))
+        try:
+            await self._puts.ask(put)
+            if leased:
+                await self._valkey.ask(lambda redis: redis.delete(_lease_key(want.digest)))
+        except (ValkeyAway, DeadlineExceeded, Overloaded, Unavailable):
+            self.measures.lost += 1
+
+    async def release(self, want: Want[Any]) -> None:
+        """Give a lease back without an entry."""
+        try:
+            await self._valkey.ask(lambda redis: redis.delete(_lease_key(want.digest)))
+        except ValkeyAway:
+            self.measures.lost += 1
+
+    async def close(self) -> None:
+        """Let what is under way finish."""
+        for batch in (self._looks, self._puts, self._leases):
+            batch.close()
+            await batch.drain()
+
+    def _batch(self, run: Any, name: str) -> Batch[Any, Any]:
+        return Batch(
+            run,
+            name=name,
+            lanes=self._lanes,
+            max_waiting=_WAITING,
+            # Each trip has a deadline of its own; after the first that misses it none is made.
+            deadline=_TRIPS * self._valkey.seconds,
+            splits=lambda _: False,
+        )
+
+    async def _look(self, wants: Sequence[Want[Any]]) -> Sequence[Found]:
+        digests = [want.digest for want in wants]
+        slots = list(dict.fromkeys(slot for want in wants for slot in want.slots))
+
+        async def ask(redis: Redis) -> Any:
+            async with redis.pipeline(transaction=False) as pipeline:
+                pipeline.mget(WORD, *map(_entry_key, digests), *map(_lease_key, digests))
+                pipeline.hmget(CLOCKS, [_EPOCH, *map(str, slots)])
+                return await pipeline.execute()
+
+        (word, *stored), (epoch, *shown) = await self._valkey.ask(ask)
+        clocks = dict(zip(slots, shown, strict=True))
+        entries, leases = stored[: len(wants)], stored[len(wants) :]
+        found = []
+        for want, entry, lease in zip(wants, entries, leases, strict=True):
+            now = None if epoch is None else (epoch, *(clocks[slot] for slot in want.slots))
+            envelope = None
+            if word is not None and now is not None and entry:
+                envelope = self._opened(entry, want, now)
+            found.append(Found(envelope, now, lease is not None))
+        return found
+
+    def _opened(self, entry: bytes, want: Want[Any], shown: Shown) -> Envelope | None:
+        """The entry, if it is this key's and its clocks haven't moved."""
+        try:
+            envelope = _decoder.decode(entry)
+        except msgspec.MsgspecError:
+            self.measures.foreign += 1
+            return None
+        if envelope.key != want.key:
+            self.measures.foreign += 1
+            return None
+        return envelope if envelope.shown == shown else None
+
+    async def _put(self, puts: Sequence[_Put]) -> Sequence[None]:
+        async def ask(redis: Redis) -> None:
+            async with redis.pipeline(transaction=False) as pipeline:
+                for put in puts:
+                    if put.envelope and put.milliseconds > 0:
+                        pipeline.set(_entry_key(put.digest), put.envelope, px=put.milliseconds)
+                await pipeline.execute()
+
+        await self._valkey.ask(ask)
+        return [None] * len(puts)
+
+    async def _lease(self, digests: Sequence[str]) -> Sequence[bool]:
+        milliseconds = int(LEASE_SECONDS * 1000)
+
+        async def ask(redis: Redis) -> Any:
+            async with redis.pipeline(transaction=False) as pipeline:
+                for digest in digests:
+                    pipeline.set(_lease_key(digest), b"1", px=milliseconds, nx=True)
+                return await pipeline.execute()
+
+        return [bool(taken) for taken in await self._valkey.ask(ask)]
+
+
+def _entry_key(digest: str) -> str:
+    return f"cache:e:{digest}"
+
+
+def _lease_key(digest: str) -> str:
+    return f"cache:l:{digest}"
