@@ -1,6 +1,7 @@
 """Purging on a database of the test's own, and receivers in place of the CDNs that aren't ours."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,8 @@ from mercenary.app import ENDPOINTS
 from mercenary.cdn import purger
 from mercenary.cdn.service import Purging
 from mercenary.db import engine
-from mercenary.db.outbox import hold_rows
+from mercenary.db.outbox import Event, Row, delete_rows, hold_rows
+from mercenary.events.sinks import Handover
 from mercenary.http.shared_caching import public_kinds
 from tests.cdn.receiver import Receiver
 from tests.db.conftest import connected
@@ -26,19 +28,31 @@ class Relayed:
 
     def __init__(self, database: engine.Database) -> None:
         self.database = database
-        self.purging = Purging(database, public_kinds(ENDPOINTS))
+        uri = database.settings.sqlalchemy_database_uri
+        assert uri is not None
+        self.uri = uri
+        self.purging = Purging(database.settings, uri, public_kinds(ENDPOINTS))
+        self._ids = itertools.count(-1, -1)  # of no row in the outbox
 
     async def keep(self, *tags: str) -> None:
-        """Hand tags on."""
-        async with self.database.connecting() as tx, tx.begin():
-            await self.purging.keep(tx, tags)
+        """Hand tags on, as of one event."""
+        event = Event("cache.purged", "*", tags=tags)
+        await self._hand_on([Row(next(self._ids), event, stamp=1, age=0.0)])
 
-    async def relay(self) -> None:
-        """Hand on what is in the outbox, as the relay does."""
-        async with self.database.connecting() as tx, tx.begin():
+    async def relay(self, *, fails: bool = False) -> None:
+        """Hand on what is in the outbox, as the relay does; `fails` afterwards, so all stays."""
+        async with self.database.connecting() as tx, tx.begin() as transaction:
             held = await hold_rows(tx, 1000)
             assert held is not None
-            await self.purging.keep(tx, [tag for row in held.rows for tag in row.event.tags])
+            await self.purging.take(Handover(tx, held.rows, None))
+            if fails:
+                await transaction.rollback()
+            else:
+                await delete_rows(tx, [row.id for row in held.rows])
+
+    async def _hand_on(self, rows: Sequence[Row]) -> None:
+        async with self.database.connecting() as tx, tx.begin():
+            await self.purging.take(Handover(tx, rows, None))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -53,9 +67,7 @@ class Relayed:
 
     async def waiting(self) -> Sequence[Sequence[Any]]:
         """What is still to be told: tag, asked, told, attempts, and seconds until it is due."""
-        uri = self.database.settings.sqlalchemy_database_uri
-        assert uri is not None
-        async with connected(uri) as connection:
+        async with connected(self.uri) as connection:
             return [
                 tuple(row)
                 for row in await connection.fetch(
@@ -77,18 +89,19 @@ async def relaying(database_uri: str) -> AsyncIterator[Relaying]:
     """Purging under some settings: `await relaying(cdn="varnish", …)`, as often as needed."""
     async with connected(database_uri) as connection:
         await connection.execute("TRUNCATE cdn_purges, outbox")
-    opened: list[engine.Database] = []
+    opened: list[Relayed] = []
 
     async def start(**changes: Any) -> Relayed:
         options = msgspec.structs.replace(
             settings.Settings(sqlalchemy_database_uri=database_uri), **changes
         )
-        opened.append(engine.Database(options, database_uri))
-        return Relayed(opened[-1])
+        opened.append(Relayed(engine.Database(options, database_uri)))
+        return opened[-1]
 
     yield start
-    for database in opened:
-        await database.close()
+    for relayed in opened:
+        await relayed.purging.close()
+        await relayed.database.close()
 
 
 @pytest.fixture

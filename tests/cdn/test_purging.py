@@ -5,12 +5,14 @@ import time
 from email.utils import formatdate
 from typing import Any
 
+import httpx
 import pytest
 import structlog.testing
 
 from mercenary.cdn import purger
 from tests.cdn.conftest import Relayed, Relaying, all_tags, eventually
 from tests.cdn.receiver import Receiver, Reply
+from tests.factories import sign_up
 
 SECRET = "secret-token-of-a-cdn"
 SERVICE, ZONE = "SU1Z0isxPaozGVKXdv0eY", "023e105f4ecef8ad9ca31a8372d0c353"
@@ -242,6 +244,23 @@ async def test_only_what_guests_may_see_is_told(relaying: Relaying, receiver: Re
         *("project:17 project:18", "", "project:1:2", "skill:9", "*"),
     )
     assert await relayed.waiting_tags() == {"skill:9", "*"}
+
+
+async def test_what_is_handed_on_again_is_told_once(
+    relaying: Relaying, client: httpx.AsyncClient
+) -> None:
+    """While Valkey is away the rows stay where they are, and the CDN is told all the same."""
+    relayed = await relaying(**varnish("http://127.0.0.1:1"))
+    ada = await sign_up(client)
+    for _ in range(3):
+        await relayed.relay(fails=True)
+    kept = [row[:2] for row in await relayed.waiting()]
+    assert kept == [(f"user:{ada.id}", 1), ("users", 1)]
+    await relayed.relay()
+    assert [row[:2] for row in await relayed.waiting()] == kept
+    await ada.patch("/users/me", {"headline": "Another"})
+    await relayed.relay()
+    assert [row[:2] for row in await relayed.waiting()] == [(f"user:{ada.id}", 2), ("users", 2)]
 
 
 async def test_without_a_cdn_nothing_is_kept(relaying: Relaying) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -152,6 +153,44 @@ async def test_what_changed_is_shown_by_each_varnish(
         return titles == {"Another title"}
 
     await eventually(shown, "the new title")
+
+
+async def test_the_relay_tells_each_varnish(
+    guests: list[httpx.AsyncClient],
+    varnishes: list[Varnish],
+    database_uri: str,
+    valkey: EmbeddedValkey,
+    ada: Person,
+    tmp_path: Path,
+) -> None:
+    """From the write to the CDN by processes of the product's alone."""
+    path = f"/projects/{(await post_project(ada))['id']}"
+    for guest in guests:
+        await kept(guest, path)
+    relay = Child(
+        "relay",
+        mercenary_command("relay"),
+        tmp_path / "relay.log",
+        lambda: True,
+        environment=without_settings()
+        | {
+            "SQLALCHEMY_DATABASE_URI": database_uri,
+            "CACHE_CONFIG": valkey.cache_config,
+            "MERCENARY_CDN": "varnish",
+            "MERCENARY_VARNISH_ADDRESSES": ",".join(varnish.url for varnish in varnishes),
+        },
+    )
+    relay.start()
+    try:
+        await ada.patch(path, {"title": "Told by the relay"})
+
+        async def shown() -> bool:
+            titles = {(await guest.get(path)).json()["title"] for guest in guests}
+            return titles == {"Told by the relay"}
+
+        await eventually(shown, "the new title")
+    finally:
+        assert relay.stop()
 
 
 async def test_other_tags_stay(guest: httpx.AsyncClient, ada: Person, relayed: Relayed) -> None:

@@ -70,12 +70,14 @@ class Purger:
             try:
                 pause = await self._turn()
             except Exception as error:
-                problem = as_problem(error)
-                if not isinstance(problem, ProblemError):
-                    raise
-                if not self._blind:  # the database is away or slow; it will be back
-                    log.warning("cannot read what to purge", problem=problem.slug)
-                self._blind, pause = True, _jittered(1)
+                if not self._blind:
+                    self._blind = True
+                    problem = as_problem(error)
+                    passes = isinstance(problem, ProblemError)
+                    log.warning(
+                        "purges wait", cause=repr(problem), exc_info=None if passes else error
+                    )
+                pause = _jittered(1)
             else:
                 self._blind = False
             await _rest(pause, stopping)

@@ -1,14 +1,13 @@
-"""Purging as the relay sees it: it hands on what it took, and runs what tells the CDN."""
+"""Purging as the relay sees it: a sink for what it takes, and tasks that tell the CDN."""
 
 import asyncio
 import re
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
 from typing import Final
 
 import httpx
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
+from msgspec.structs import replace
 
 from mercenary import __version__
 from mercenary.cdn import queries
@@ -17,55 +16,71 @@ from mercenary.cdn.queries import EVERYTHING
 from mercenary.cdn.targets import targets_of
 from mercenary.db.engine import Database
 from mercenary.db.faults import as_problem
-from mercenary.errors import ProblemError
+from mercenary.events.sinks import Handover, Sink
+from mercenary.settings import EngineOptions, Settings
 
 log = structlog.get_logger()
 
 _TAG: Final = re.compile(r"([a-z][a-z_-]*)(?::[0-9]{1,19})?")
+# One for what is to be forgotten, one for what was told; both are short.
+_CONNECTIONS: Final = EngineOptions(pool_size=2, max_overflow=0)
 
 
-class Purging:
-    """What the CDN of the settings is told. Without one it stores nothing and runs nothing.
+class Purging(Sink):
+    """What the CDN of the settings is told. Without one it stores nothing and tells nobody.
 
     `public` names the kinds of what guests may see, as tags begin: `project`, `projects`. Tags of
     anything else, such as sessions, never leave the house.
     """
 
-    def __init__(self, database: Database, public: Iterable[str]) -> None:
-        self._database = database
+    name = "cdn"
+
+    def __init__(self, settings: Settings, uri: str, public: Iterable[str]) -> None:
+        self._database = Database(replace(settings, sqlalchemy_engine_options=_CONNECTIONS), uri)
         self._public = frozenset(public)
         self._client = httpx.AsyncClient(headers={"User-Agent": f"mercenary/{__version__}"})
-        targets = targets_of(database.settings)
+        targets = targets_of(settings)
         self._targets = [target.name for target in targets]
-        self.purgers = [Purger(database, target, self._client) for target in targets]
+        self._kept: set[int] = set()
+        self.purgers = [Purger(self._database, target, self._client) for target in targets]
 
-    async def keep(self, tx: AsyncConnection, tags: Iterable[str]) -> None:
-        """Store what is to be forgotten, in the transaction of the caller."""
+    async def take(self, handover: Handover) -> None:
+        """Store what is to be forgotten.
+
+        In a transaction of its own, and once: while another sink can't take the rows, because
+        Valkey is away, they are handed on again and again, and the CDN is told all the same.
+        """
         if not self._targets:
             return
-        known = {tag for tag in tags if self._may_leave(tag)}
-        if known:
-            await queries.ask_for_purges(tx, self._targets, known)
+        new = [row for row in handover.rows if row.id not in self._kept]
+        tags = {tag for row in new for tag in row.event.tags if self._may_leave(tag)}
+        if tags:
+            async with self._database.connecting() as connection, connection.begin():
+                await queries.ask_for_purges(connection, self._targets, tags)
+        self._kept = {row.id for row in handover.rows}
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Tell each target what is due, until `stopping` is set. Call it once."""
+        """Tell each target what is due, until `stopping` is set."""
         await self._forget_others()
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._client)
-            group = await stack.enter_async_context(asyncio.TaskGroup())
+        if not self._targets:
+            await self._database.engine.dispose()
+            return
+        async with asyncio.TaskGroup() as group:
             for purger in self.purgers:
                 group.create_task(purger.run(stopping))
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._client.aclose()
+        await self._database.close()
 
     async def _forget_others(self) -> None:
         """Remove what would be told to a target that the settings don't name any more."""
         try:
             async with self._database.connecting() as connection, connection.begin():
                 await queries.delete_for_others(connection, self._targets)
-        except Exception as error:
-            problem = as_problem(error)
-            if not isinstance(problem, ProblemError):
-                raise
-            log.warning("purges of former targets stay", problem=problem.slug)
+        except Exception as error:  # noqa: BLE001 - they are no burden, and go the next time
+            log.warning("purges of former targets stay", cause=repr(as_problem(error)))
 
     def _may_leave(self, tag: str) -> bool:
         if tag == EVERYTHING:

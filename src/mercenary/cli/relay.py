@@ -6,6 +6,7 @@ one on another host to take over from it.
 
 import asyncio
 import signal
+from collections.abc import Iterable
 
 import click
 import uvloop
@@ -13,11 +14,13 @@ import uvloop
 from mercenary.cache import clocks
 from mercenary.cache.announcer import Announcer
 from mercenary.cache.valkey import Valkey
+from mercenary.cdn.service import Purging
 from mercenary.cli.failures import CommandError
 from mercenary.db import engine
 from mercenary.db.migrate import pending
 from mercenary.events.relay import Relay, database_for
 from mercenary.events.sinks import Caches, Sink
+from mercenary.http.shared_caching import public_kinds
 from mercenary.local.state import effective
 from mercenary.settings import Settings, load
 from mercenary.telemetry import logs
@@ -34,9 +37,22 @@ def command() -> None:
     uvloop.run(_run(settings))
 
 
-def sinks_of(valkey: Valkey) -> list[Sink]:
-    """All who are told of changes, in their order: first those whom everybody waits for."""
-    return [Caches(Announcer(valkey, clocks.current()))]
+def sinks_of(valkey: Valkey, *others: Sink) -> list[Sink]:
+    """All who are told of changes, in their order.
+
+    The caches come last: while Valkey is away they can't be told, and the others are.
+    """
+    return [*others, Caches(Announcer(valkey, clocks.current()))]
+
+
+def purging_of(settings: Settings, uri: str) -> Purging:
+    """What tells the CDN, if there is one."""
+    public: Iterable[str] = ()
+    if settings.cdn != "none":
+        from mercenary.app import ENDPOINTS  # all the features: 12 MB
+
+        public = public_kinds(ENDPOINTS)
+    return Purging(settings, uri, public)
 
 
 async def _run(settings: Settings) -> None:
@@ -50,9 +66,13 @@ async def _run(settings: Settings) -> None:
     engine.use(database)
     # Far more than a request may wait: a late announcement is better than another try.
     valkey = Valkey(settings.cache_config.default.cache_redis_url, seconds=settings.relay_turn / 4)
+    purging = purging_of(settings, uri)
     try:
-        await Relay(database, sinks_of(valkey)).run(stopping)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(purging.run(stopping))
+            group.create_task(Relay(database, sinks_of(valkey, purging)).run(stopping))
     finally:
         engine.use(None)
+        await purging.close()
         await valkey.close()
         await database.close()
