@@ -93,6 +93,20 @@ class Coverage:
         self.filled = _NEVER
         return self
 
+    def lean_on(self, other: "Coverage") -> None:
+        """Count no longer than something kept that this was made of: a page with a kept total."""
+        ours = zip(self.slots, self.shown, strict=True)
+        clocks = dict.fromkeys([*ours, *zip(other.slots, other.shown, strict=True)])
+        self.slots = tuple(slot for slot, _ in clocks)
+        self.shown = tuple(shown for _, shown in clocks)
+        self.relaxed = self.relaxed and other.relaxed
+        self.filled = min(self.filled, other.filled)
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether it knows all that was committed when the reading began."""
+        return self.filled >= self.begun
+
     def may_be_kept(self, clocks: Clocks) -> bool:
         """Whether what is read now will be worth keeping."""
         return self.relaxed or not any(map(clocks.is_being_written, self.shown))

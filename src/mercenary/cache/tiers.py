@@ -9,7 +9,7 @@ there is. What counts at all is `entries`' to say.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
@@ -74,14 +74,19 @@ class TierMeasures:
 class _Flight(Generic[V]):
     """One fill under way, and what it will know of. Its task gives an error, and never raises."""
 
-    __slots__ = ("coverage", "source", "stay", "task")
+    __slots__ = ("anew", "coverage", "source", "stay", "task")
 
     task: "asyncio.Task[V | Exception]"
 
-    def __init__(self, coverage: Coverage, deadline: float) -> None:
+    def __init__(self, coverage: Coverage, deadline: float, *, anew: bool) -> None:
         self.coverage = coverage
+        self.anew = anew
         self.stay = sojourn.Sojourn(deadline)
         self.source = Source.FILLED
+
+
+_filling: ContextVar[_Flight[Any] | None] = ContextVar("filling", default=None)
+"""The fill that the running code is part of. What it takes from here, it leans on."""
 
 
 @dataclass
@@ -116,6 +121,9 @@ class Tiers:
         Raises:
             Exception: whatever `fill` raised.
         """
+        outer = _filling.get()
+        if outer is not None and outer.anew:
+            return await self.force(want, fill), Source.FORCED
         now = time.monotonic()
         entry: Entry[V] | None = self.memory.get(want.key)
         standing = None if entry is None else entry.stands(self.clocks, now)
@@ -123,6 +131,8 @@ class Tiers:
             self.measures.hits_memory += 1
             if standing is Standing.DUE and not entry.renewing:
                 self._renew(want, entry, fill, now)
+            if outer is not None:
+                outer.coverage.lean_on(entry.coverage)
             return entry.value, Source.MEMORY
         flight = self._flights.get(want.key)
         if flight is None or flight.coverage.stands(self.clocks, now) > Standing.DUE:
@@ -139,7 +149,8 @@ class Tiers:
             Exception: whatever `fill` raised.
         """
         self.measures.forced += 1
-        return await self._arrival(self._depart(want, fill, time.monotonic(), look=False))
+        flight = self._depart(want, fill, time.monotonic(), look=False, anew=True)
+        return await self._arrival(flight)
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -156,6 +167,8 @@ class Tiers:
             stay.queued += flight.stay.queued
         if isinstance(outcome, Exception):
             raise copy_of(outcome)
+        if (outer := _filling.get()) is not None:
+            outer.coverage.lean_on(flight.coverage)
         return outcome
 
     def _count(self, standing: Standing | None) -> None:
@@ -184,15 +197,21 @@ class Tiers:
         self._depart(want, fill, now, look=False).task.add_done_callback(renewed)
 
     def _depart(
-        self, want: Want[V], fill: Callable[[], Awaitable[V]], now: float, *, look: bool = True
+        self,
+        want: Want[V],
+        fill: Callable[[], Awaitable[V]],
+        now: float,
+        *,
+        look: bool = True,
+        anew: bool = False,
     ) -> _Flight[V]:
         """Begin to fill. Others join, for as long as what it will know of is new enough for them.
 
-        `look` is whether what Valkey has will do.
+        `look` is whether what Valkey has will do, `anew` that nothing kept will do on the way.
         """
         loop = asyncio.get_running_loop()
         coverage = Coverage(want, self.clocks, now)
-        flight: _Flight[V] = _Flight(coverage, loop.time() + self.deadline)
+        flight: _Flight[V] = _Flight(coverage, loop.time() + self.deadline, anew=anew)
         # A context of its own: whoever asked first may go away, and be somebody.
         flying = self._fly(want, fill, flight, look=look)
         flight.task = loop.create_task(flying, name="cache fill", context=Context())
@@ -216,6 +235,7 @@ class Tiers:
         look: bool,
     ) -> V | Exception:
         sojourn.enter(flight.stay)
+        _filling.set(flight)
         shown: Shown | None = None
         leased = False
         if self._may_share(want) and (found := await self.shelf.look(want)) is not None:
@@ -286,7 +306,8 @@ class Tiers:
             self._remember(want, value, len(encoded), coverage, lifetime, cost)
         if shown is None:
             return
-        if may_be_kept and self.clocks.unmoved(coverage.slots, coverage.shown):
+        is_current = self.clocks.unmoved(coverage.slots, coverage.shown)
+        if may_be_kept and coverage.knows_all and is_current:
             envelope = Envelope(want.key, shown, time.time(), cost, encoded)
             put = self.shelf.put(want, envelope, seconds=lifetime, leased=leased)
         elif leased:

@@ -1,0 +1,87 @@
+"""A kept answer that was made of a kept result is no newer than that."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mercenary.cache.clocks import Clocks
+from mercenary.cache.entries import YOUNG_SECONDS, Codec, Entry, Standing, Want
+from mercenary.cache.memory import Memory
+from mercenary.cache.shelf import Shelf
+from mercenary.cache.tiers import Source, Tiers
+from mercenary.cache.valkey import Valkey
+
+NUMBERS: Codec[int] = Codec(msgspec.msgpack.encode, msgspec.msgpack.Decoder(int).decode)
+
+
+class Rows:
+    """Rows that are counted, and a page that tells how many there are."""
+
+    def __init__(self, tiers: Tiers) -> None:
+        self.tiers = tiers
+        self.count = 1
+        self.counted = 0
+        self.total = Want(b"total", ("projects",), NUMBERS)
+        self.page = Want(b"page", ("projects",), NUMBERS)
+
+    async def count_all(self) -> int:
+        self.counted += 1
+        return self.count
+
+    async def show(self) -> int:
+        return (await self.tiers.get(self.total, self.count_all))[0]
+
+    def add(self) -> None:
+        """What a write does."""
+        self.count += 1
+        clocks = self.tiers.clocks
+        clocks.settle(["projects"], clocks.fresh())
+
+    def kept(self, want: Want[int]) -> Entry[Any]:
+        entry: Entry[Any] | None = self.tiers.memory.get(want.key)
+        assert entry is not None
+        return entry
+
+
+@pytest.fixture
+async def rows(tmp_path: Path) -> Rows:
+    clocks = Clocks(tmp_path / "clocks")
+    nowhere = Valkey("redis://127.0.0.1:1/0", seconds=0.05)
+    return Rows(Tiers(clocks, Memory(1 << 20), Shelf(nowhere), seconds=60.0, deadline=5.0))
+
+
+async def test_the_second_page_doesnt_count_again(rows: Rows) -> None:
+    assert (await rows.tiers.get(rows.page, rows.show)) == (1, Source.FILLED)
+    other = Want(b"page 2", ("projects",), NUMBERS)
+    assert (await rows.tiers.get(other, rows.show)) == (1, Source.FILLED)
+    assert rows.counted == 1
+
+
+async def test_a_page_with_a_total_from_before_a_write_ends_when_that_does(rows: Rows) -> None:
+    assert await rows.show() == 1
+    rows.add()
+    assert (await rows.tiers.get(rows.page, rows.show))[0] == 1
+    total, page = rows.kept(rows.total), rows.kept(rows.page)
+    assert not page.coverage.knows_all
+    young = total.coverage.filled + YOUNG_SECONDS
+    assert page.stands(rows.tiers.clocks, young - 0.01) <= Standing.DUE
+    assert page.stands(rows.tiers.clocks, young + 0.01) is Standing.MOVED
+
+
+async def test_a_page_knows_as_much_as_a_total_that_was_counted_for_it(rows: Rows) -> None:
+    rows.add()
+    assert (await rows.tiers.get(rows.page, rows.show))[0] == 2
+    page = rows.kept(rows.page)
+    assert page.coverage.knows_all
+    assert page.stands(rows.tiers.clocks, time.monotonic()) is Standing.CURRENT
+
+
+async def test_whoever_wants_it_anew_has_it_counted_anew(rows: Rows) -> None:
+    assert await rows.show() == 1
+    rows.count = 5
+    assert await rows.tiers.force(rows.page, rows.show) == 5
+    assert rows.counted == 2
+    assert await rows.show() == 5
