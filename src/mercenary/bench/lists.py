@@ -20,6 +20,7 @@ from mercenary.bench import facts
 from mercenary.bench.generator import percentile
 from mercenary.bench.report import PRODUCT, Floor, Measurement, Report, Row, Verdict, judge
 from mercenary.db import engine
+from mercenary.db.counts import CountAsk
 from mercenary.db.listing import Listing
 from mercenary.db.page_statements import Filters
 from mercenary.db.pages import End, PageAsk
@@ -127,7 +128,7 @@ async def _measure(
 
 async def _measured() -> AsyncIterator[Measured]:
     async for name, listing, filters in _lists():
-        total = await listing.total(filters)
+        total = (await listing.count(CountAsk(filters))).total
         row = min(DEEP_ROW, total - LIMIT - 1)
         if row < LIMIT:
             continue
@@ -144,18 +145,18 @@ async def _lists() -> AsyncIterator[tuple[str, Listing[Any], Filters]]:
     published, active = ("published", None), ("active", None)
     yield "projects", project_list, (published,)
     yield "projects?status=open", project_list, (published, ("status", "open"))
-    client_id = await _most_frequent("client_id", "projects")
+    client_id = await most_frequent("client_id", "projects")
     yield "projects?client_id=", project_list, (("client_id", client_id), published)
     yield "users", public_list, (active,)
     yield "users?role=freelancer", public_list, (active, ("role", "freelancer"))
     yield "skills", skill_list, ()
-    freelancer_id = await _most_frequent("freelancer_id", "proposals")
+    freelancer_id = await most_frequent("freelancer_id", "proposals")
     yield "users/me/proposals", proposal_list, (("freelancer_id", freelancer_id),)
-    project_id = await _most_frequent("project_id", "proposals")
+    project_id = await most_frequent("project_id", "proposals")
     yield "projects/{id}/proposals", proposal_list, (("project_id", project_id),)
 
 
-async def _most_frequent(column: str, table: str) -> int:
+async def most_frequent(column: str, table: str) -> int:
     """Whom most rows of a table belong to; 0, who is nobody, where it is empty."""
     statement = f"SELECT {column} FROM {table} GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"  # noqa: S608
     async with engine.current().connecting() as connection:

@@ -9,6 +9,7 @@ import binascii
 import hmac
 from asyncio import gather
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, TypeVar
@@ -34,6 +35,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 LAST_NUMBERED_ROW = 10_000
 _SIGNATURE_BYTES = 16
 _PLACES = ("cursor", "page")
+_PLAIN = (int, str, Decimal)
 
 
 class Include(NameList, known=("total",)):
@@ -107,7 +109,7 @@ async def read_page(
     """
     asked = tuple(sorted(_spread(filters)))
     query = listing.query
-    scope = msgspec.json.encode([query.name, sort, asked], enc_hook=encode_hook)
+    scope = msgspec.json.encode([query.name, sort, asked])
     after, skipped = None, _skipped(parameters)
     if parameters.cursor is not None:
         after = _read_cursor(parameters.cursor, scope, query.sorts[sort].python)
@@ -160,8 +162,13 @@ def _spread(filters: Mapping[str, Any]) -> list[tuple[str, Any]]:
             pairs += [(f"{name}__{number}", each) for number, each in enumerate(sorted(set(value)))]
         elif value is not None and value is not False:
             # A condition that takes no value is asked for by True.
-            pairs.append((name, None if value is True else value))
+            pairs.append((name, None if value is True else _plain(value)))
     return pairs
+
+
+def _plain(value: Any) -> Any:
+    """A value as every encoder writes it, since it becomes part of keys."""
+    return value if type(value) in _PLAIN else encode_hook(value)
 
 
 def _sign_cursor(end: End, scope: bytes) -> str:

@@ -21,7 +21,8 @@ async def list_projects(
     `status=draft`).
 
     The facets are `status`, `currency` and `skill`. A count says how long this list would be with
-    that status instead of the one asked for, or with that skill besides those asked for.
+    that status instead of the one asked for, or with that skill besides those asked for. Where
+    drafts are asked for, only the own projects count.
     """
     return await service.list_projects(caller, query, fields)
 

@@ -38,7 +38,7 @@ MOVES: Mapping[Status, tuple[Status, ...]] = {
 }
 
 find_project = read_batch(queries.select_projects)
-project_list = Listing(queries.select_project_pages)
+project_list = Listing(queries.select_project_pages, tag="projects", public="published")
 _NOBODY: Final = UserId(0)
 
 

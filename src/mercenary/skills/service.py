@@ -15,7 +15,7 @@ from mercenary.skills import queries
 from mercenary.skills.schemas import NewSkill, Skill, SkillId, SkillQuery
 
 find_skill = read_batch(queries.select_skills)
-skill_list = Listing(queries.select_skill_pages)
+skill_list = Listing(queries.select_skill_pages, tag="skills")
 
 
 async def known_ids(tx: AsyncConnection, ids: Collection[int]) -> set[int]:

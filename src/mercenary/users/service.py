@@ -28,7 +28,7 @@ find_user = read_batch(queries.select_users)
 find_public_user = read_batch(queries.select_public_users)
 find_account = read_batch(queries.select_accounts)
 user_list = Listing(queries.select_user_pages)
-public_list = Listing(queries.select_public_pages)
+public_list = Listing(queries.select_public_pages, tag="users", public="active")
 take_ids = queries.take_ids
 select_accounts = queries.select_accounts
 
