@@ -29,7 +29,8 @@ class Recording(Sink):
 
     def __init__(self) -> None:
         self.handed: list[Sequence[Row]] = []
-        self.words: list[float] = []
+        self.words: list[tuple[float, int]] = []
+        """Each with the number of rows that had been handed over by then."""
         self.rests = 0
         self.fault: Callable[[Handover], Any] | None = None
 
@@ -44,12 +45,12 @@ class Recording(Sink):
             await self.fault(handover)
         self.handed.append(handover.rows)
         if handover.since is not None:
-            self.words.append(handover.since)
+            self.words.append((handover.since, len(self.ids)))
 
     async def rest(self, since: float) -> None:
         """Note the word."""
         self.rests += 1
-        self.words.append(since)
+        self.words.append((since, len(self.ids)))
 
 
 @pytest.fixture

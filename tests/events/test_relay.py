@@ -80,7 +80,7 @@ async def test_the_word_is_given_only_where_nothing_is_left(
     await relay.turn()
     await relay.turn()
     assert len(sink.words) == 2
-    assert before <= sink.words[0] <= sink.words[1] <= time.monotonic()
+    assert before <= sink.words[0][0] <= sink.words[1][0] <= time.monotonic()
     assert sink.rests == 1
 
 

@@ -19,6 +19,7 @@ import sqlalchemy
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Integer,
     PrimaryKeyConstraint,
     Table,
@@ -142,9 +143,13 @@ def tags_of(events: Iterable[Event]) -> list[str]:
 
 
 _NEW = rows_of("new", key=BigInteger(), version=Integer(), name=Text(), subject=Text(), tags=Text())
+# The condition is always true, and is looked at before the first id is drawn. So whoever has drawn
+# one has a transaction id from before, which is what `events/floor.py` rests on.
 _INSERT = insert(outbox).from_select(
     ["id", "stamp", *_NEW.c.keys()],
-    select(outbox_ids.next_value(), bindparam("stamp", type_=BigInteger()), *_NEW.c),
+    select(outbox_ids.next_value(), bindparam("stamp", type_=BigInteger()), *_NEW.c).where(
+        func.pg_current_xact_id().is_not(None)
+    ),
 )
 
 
@@ -156,13 +161,25 @@ async def insert_events(tx: AsyncConnection, events: Sequence[Event], stamp: int
         await tx.execute(_INSERT, asked | {"stamp": stamp})
 
 
-# In the order of ids, so that the index is used, whose dead entries cost least.
-_FIRST = select(outbox.c.id).order_by(outbox.c.id).limit(1)
+_ABOVE = outbox.c.id > bindparam("floor", type_=BigInteger())
 
 
-async def is_empty(db: AsyncConnection) -> bool:
-    """Whether all that was committed has been handed on."""
-    return (await db.execute(_FIRST)).scalar() is None
+def _number(transaction: ColumnElement[Any]) -> ColumnElement[int]:
+    """A transaction id (xid8) as a number, which it has no cast of its own to."""
+    return cast(cast(transaction, Text()), BigInteger())
+
+
+_LOOK = select(
+    # In the order of ids, so that the index is used, whose dead entries cost least.
+    select(outbox.c.id).where(_ABOVE).order_by(outbox.c.id).limit(1).scalar_subquery(),
+    _number(func.pg_snapshot_xmin(func.pg_current_snapshot())),
+)
+
+
+async def look(db: AsyncConnection, floor: int) -> tuple[bool, int]:
+    """Whether there is a row above the id `floor`, and the lowest id of a running transaction."""
+    first, running = (await db.execute(_LOOK, {"floor": floor})).one()
+    return first is not None, running
 
 
 _TAKE_TURN = select(func.pg_try_advisory_xact_lock(literal(LOCK_KEY, BigInteger())))
@@ -178,13 +195,14 @@ _OLDEST = (
         outbox.c.key,
         outbox.c.tags,
     )
+    .where(_ABOVE)
     .order_by(outbox.c.id)
     .limit(bindparam("rows", type_=Integer()))
 )
 
 
-async def hold_rows(tx: AsyncConnection, rows: int) -> Held | None:
-    """Up to `rows` rows in the order of their ids, for this transaction alone to hand on.
+async def hold_rows(tx: AsyncConnection, rows: int, *, floor: int = 0) -> Held | None:
+    """Up to `rows` rows above the id `floor`, in order, for this transaction alone to hand on.
 
     None when it is another relay's turn. The turn is what is locked, not the rows: whoever has it
     is the only one that deletes any.
@@ -193,7 +211,7 @@ async def hold_rows(tx: AsyncConnection, rows: int) -> Held | None:
         return None
     # A statement of its own: the first one's snapshot may be older than the turn, and show rows
     # that the relay before has handed on.
-    found = (await tx.execute(_OLDEST, {"rows": rows})).all()
+    found = (await tx.execute(_OLDEST, {"rows": rows, "floor": floor})).all()
     held = [
         Row(id, Event(name, subject, version, key, tuple(tags.split())), stamp, age)
         for id, stamp, age, name, subject, version, key, tags in found
@@ -201,12 +219,13 @@ async def hold_rows(tx: AsyncConnection, rows: int) -> Held | None:
     return Held(held, len(held) < rows)
 
 
-_DELETE = delete(outbox).where(outbox.c.id == func.any(array_of("ids", BigInteger())))
+_GONE = delete(outbox).where(outbox.c.id == func.any(array_of("ids", BigInteger()))).cte("gone")
+_DELETE = select(_number(func.pg_current_xact_id())).add_cte(_GONE)
 
 
-async def delete_rows(tx: AsyncConnection, ids: Sequence[int]) -> None:
-    """Remove rows that were handed on."""
-    await tx.execute(_DELETE, {"ids": ids})
+async def delete_rows(tx: AsyncConnection, ids: Sequence[int]) -> int:
+    """Remove rows that were handed on; the id of the transaction that does."""
+    return int((await tx.execute(_DELETE, {"ids": ids})).scalar_one())
 
 
 _VACUUM = text("VACUUM (SKIP_LOCKED) outbox")

@@ -21,8 +21,9 @@ from mercenary import crash_points
 from mercenary.cache.valkey import ValkeyAway
 from mercenary.db.engine import Database
 from mercenary.db.faults import as_problem
-from mercenary.db.outbox import delete_rows, hold_rows, is_empty, vacuum
+from mercenary.db.outbox import delete_rows, hold_rows, look, vacuum
 from mercenary.errors import ProblemError
+from mercenary.events.floor import Floor
 from mercenary.events.sinks import Handover, Sink
 from mercenary.measures import Histogram, durations
 from mercenary.settings import EngineOptions, Settings
@@ -99,6 +100,7 @@ class Relay:
         self._rows = database.settings.relay_rows
         self._pause = database.settings.relay_pause
         self._within = database.settings.relay_turn / 2
+        self._floor = Floor()
         self._trouble: type[Exception] | None = None
         self._deleted = 0
         self._vacuuming: asyncio.Task[None] | None = None
@@ -138,33 +140,43 @@ class Relay:
         # Before anything is asked: what was committed by now will be seen.
         since = time.monotonic()
         try:
-            if looking and await self._is_empty():
+            floor = self._floor.begin() if looking else self._floor.id
+            if looking and not await self._look(floor):
                 # Whoever deleted the rows had handed them on, so this needs no turn.
                 await self._given_to_sinks(lambda sink: sink.rest(since))
+                self._floor.settle()
                 self.measures.rests += 1
                 self.measures.oldest = 0.0
                 return False
-            return await self._round(since)
+            return await self._round(since, floor)
         except SinkError:
             raise
         except Exception as error:
             raise as_problem(error) from error
 
-    async def _is_empty(self) -> bool:
+    async def _look(self, floor: int) -> bool:
+        """Whether there is anything to hand on."""
         async with self._database.reading() as connection:
-            return await is_empty(connection)
+            found, running = await look(connection, floor)
+        self._floor.see(running)
+        return found
 
-    async def _round(self, since: float) -> bool:
+    async def _round(self, since: float, floor: int) -> bool:
         async with self._database.writing() as tx, tx.begin():
-            held = await hold_rows(tx, self._rows)
+            held = await hold_rows(tx, self._rows, floor=floor)
             if held is None:
                 self.measures.stood_by += 1
                 return False
+            deleted_by = None
             if held.rows:
                 handover = Handover(tx, held.rows, since if held.all else None)
                 await self._given_to_sinks(lambda sink: sink.take(handover))
                 crash_points.reach("after-handing-on")
-                await delete_rows(tx, [row.id for row in held.rows])
+                deleted_by = await delete_rows(tx, [row.id for row in held.rows])
+        if held.all:
+            self._floor.settle()
+        if deleted_by is not None:
+            self._floor.hand_on(held.rows[-1].id, deleted_by)
         self._count([row.age for row in held.rows], time.monotonic() - since)
         return not held.all
 
@@ -206,6 +218,7 @@ class Relay:
     def _failed(self, error: Exception) -> None:
         """Say what is in the way, once and not each time."""
         self.measures.failures += 1
+        self._floor = Floor()  # the database may be another one when it is back
         cause = error.cause if isinstance(error, SinkError) else error
         what = f"{error.sink}: {cause!r}" if isinstance(error, SinkError) else repr(cause)
         if type(cause) is not self._trouble:
