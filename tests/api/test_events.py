@@ -224,10 +224,9 @@ async def test_a_write_that_isnt_committed_tells_nothing(
     assert await take(database) == []
 
 
-async def test_of_a_batch_only_what_was_done_is_told(
+async def test_an_ask_that_a_rule_refuses_tells_nothing(
     client: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
-    """Asks that fail by a rule, and one that fails by a constraint and has the batch split."""
     owner = await sign_up(client)
     await take(database)
     bodies = [new_project(), new_project(skill_ids=[999_999]), new_project(), new_project()]

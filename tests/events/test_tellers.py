@@ -1,17 +1,21 @@
 """What tells of its changes beside the endpoints: the making of admins, cleaning, thieves."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 import httpx
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary import housekeeping
 from mercenary.auth import admins
 from mercenary.db import engine
+from mercenary.db.batches import write_batch
 from mercenary.db.cleaning import clean
 from mercenary.db.outbox import Event, record, telling
+from mercenary.errors import Conflict
 from mercenary.http.access import UserId
 from tests.db.conftest import connected
 from tests.factories import post_project, sign_up, submit_proposal
@@ -30,6 +34,17 @@ async def told(database: asyncpg.Connection) -> Told:
     """What the outbox has told since the last time."""
     rows = await database.fetch("DELETE FROM outbox RETURNING name, subject, version, tags")
     return {tuple(row) for row in rows}
+
+
+async def insert_notes(tx: AsyncConnection, asks: Sequence[int]) -> Sequence[int]:
+    """Tell of all notes, then store them, of which the database may refuse one."""
+    record(*(Event("note.created", f"note:{id}", 1, id) for id in asks))
+    for id in asks:
+        await tx.execute(text("INSERT INTO notes VALUES (:id)"), {"id": id})
+    return asks
+
+
+add_note = write_batch(insert_notes)
 
 
 async def cleaned() -> None:
@@ -94,6 +109,21 @@ async def test_what_cleaning_makes_of_a_closed_account_is_told(
     }
     await cleaned()
     assert await told(database) == set()
+
+
+async def test_of_a_batch_with_a_row_that_is_refused_only_the_others_are_told(
+    client: httpx.AsyncClient, database: asyncpg.Connection
+) -> None:
+    """The batch is run again in halves, and tells anew in each."""
+    await told(database)
+    await database.execute("CREATE TABLE notes (id bigint CHECK (id <> 13))")
+    asks = range(1, 33)
+    outcomes = await asyncio.gather(*(add_note(ask) for ask in asks), return_exceptions=True)
+    assert isinstance(outcomes[12], Conflict)
+    assert engine.current().batches["insert_notes"].measures.splits > 0
+    assert {subject for _, subject, _, _ in await told(database)} == {
+        f"note:{ask}" for ask in asks if ask != 13
+    }
 
 
 async def test_what_was_recorded_before_an_error_isnt_told(
