@@ -4,11 +4,11 @@ A sink is given rows in the order of their ids, at least once each: when a relay
 handing on and its COMMIT, the next one hands the same rows on again. So
 
 - what a sink does must be idempotent. What it writes by the handover's own transaction happens
-  exactly once: the way to move rows into a table of its own, to be worked off elsewhere;
+  exactly once, when all sinks have taken the rows: the way to move them into a table of its own;
 - it is bounded in time by what the relay grants all sinks together, half a turn. What may take
   longer (another service over the network) belongs into such a table;
-- whatever it raises keeps the rows, and all sinks are given them again. A sink whose work may be
-  lost catches what may be lost.
+- whatever it raises keeps the rows, and all sinks are given them again. What must be done though
+  another sink can't take them is committed by the sink itself, and what may be lost is caught.
 """
 
 from abc import ABC, abstractmethod
