@@ -113,7 +113,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each wish is told its three times without a wait, and failures are tried again soon."""
+    """Each wish is told three times without a wait, and failures are tried again soon."""
     monkeypatch.setattr(purger, "again_after", lambda settings: (0.0, 0.0))
     monkeypatch.setattr(purger, "LONGEST_PAUSE", 0.05)
 

@@ -40,6 +40,7 @@ class Receiver:
         self.requests: list[Received] = []
         self.replies: list[Reply] = []
         self.address = ""
+        self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -49,13 +50,19 @@ class Receiver:
         receiver = cls()
         server = await asyncio.start_server(receiver._accept, "127.0.0.1", 0)
         receiver.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        receiver._server = server
         try:
             yield receiver
         finally:
-            server.close()
-            for connection in receiver._connections:
-                connection.cancel()
-            await asyncio.gather(*receiver._connections, return_exceptions=True)
+            await receiver.close()
+
+    async def close(self) -> None:
+        """Listen no longer."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(asyncio.create_task(self._serve(reader, writer)))

@@ -204,7 +204,7 @@ async def test_nobody_waits_while_a_cdn_is_told(relaying: Relaying, receiver: Re
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_wish_is_told_three_times(relaying: Relaying, receiver: Receiver) -> None:
+async def test_a_wish_is_told_again(relaying: Relaying, receiver: Receiver) -> None:
     """What was on its way to the CDN when it was told to forget is forgotten by the next call."""
     relayed = await relaying(**varnish(receiver.address))
     await relayed.keep("projects")

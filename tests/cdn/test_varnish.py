@@ -16,7 +16,7 @@ from mercenary.local.stack import without_settings
 from mercenary.local.supervisor import mercenary_command
 from mercenary.local.valkey import EmbeddedValkey
 from tests.cdn.conftest import Relayed, Relaying, eventually
-from tests.cdn.varnish import HOST, Varnish
+from tests.cdn.varnish import HOST, Varnish, was_kept
 from tests.conftest import server_folder
 from tests.factories import Person, post_project, sign_up
 from tests.generous import GENEROUS
@@ -98,11 +98,6 @@ async def relayed(relaying: Relaying, varnishes: list[Varnish]) -> AsyncIterator
     relayed = await relaying(cdn="varnish", varnish_addresses=addresses, cdn_call_seconds=0.5)
     async with relayed.running():
         yield relayed
-
-
-def was_kept(answer: httpx.Response) -> bool:
-    """Whether Varnish answered by itself: it then names the request that filled it, too."""
-    return len(answer.headers["x-varnish"].split()) == 2
 
 
 async def kept(guest: httpx.AsyncClient, path: str, **options: Any) -> httpx.Response:

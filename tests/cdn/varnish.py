@@ -7,6 +7,8 @@ import signal
 import socket
 from pathlib import Path
 
+import httpx
+
 from mercenary.local.children import Child
 
 HOST = "127.0.0.1"
@@ -55,6 +57,11 @@ class Varnish:
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex((HOST, self.port)) == 0
+
+
+def was_kept(answer: httpx.Response) -> bool:
+    """Whether Varnish answered by itself: it then names the request that filled it, too."""
+    return len(answer.headers["x-varnish"].split()) == 2
 
 
 def _free_port() -> int:

@@ -1,9 +1,9 @@
 """Tells one target what it has to forget, for as long as the process lives.
 
-Each target has a purger of its own, so that one that is away holds up no other. A wish is told
-three times: at once; when no worker anywhere can show the old state any more, for until then the
-CDN may have fetched just that; and when no request that had begun before the change can still be
-under way, for its answer may have been on its way to the CDN while that was told to forget.
+Each target has a purger of its own, so that one that is away holds up no other. A wish is told at
+once, and again when the CDN may have fetched the old state in between: when our own lists don't
+show it any more; when no other host does; and when no request can still be under way that had begun
+before the change, for its answer may have been on its way while the CDN was told to forget.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Final
 import httpx
 import structlog
 
+from mercenary.cache.entries import YOUNG_SECONDS
 from mercenary.cdn import queries
 from mercenary.cdn.calls import CallFailed, tell
 from mercenary.cdn.queries import EVERYTHING, Purge
@@ -28,8 +29,6 @@ log = structlog.get_logger()
 
 # How often the database is asked what is due, and so how much later than it could a CDN is told.
 LOOK_SECONDS: Final = 0.1
-# The contract's second, after which lists and other hosts show a change, and a margin.
-OLD_STATES_SECONDS: Final = 1.5
 # The pauses after failures: drawn between nothing and twice as much each time, up to the most
 # (full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 FIRST_PAUSE: Final = 0.5
@@ -144,7 +143,8 @@ class Purger:
 
 def again_after(settings: Settings) -> tuple[float, ...]:
     """The seconds between one telling of a wish and the next, for as many as there are."""
-    return OLD_STATES_SECONDS, settings.request_deadline + OLD_STATES_SECONDS
+    # The first two are more than the second together in which others must have heard of it.
+    return YOUNG_SECONDS, YOUNG_SECONDS, settings.request_deadline
 
 
 def _jittered(attempts: int) -> float:
