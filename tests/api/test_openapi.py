@@ -230,6 +230,8 @@ async def test_real_answers_are_true_to_the_document(client: httpx.AsyncClient) 
     for path, route in {
         "/api/v1/projects?limit=1": "/api/v1/projects",
         "/api/v1/projects?page=1&limit=1&fields=title,id&include=total": "/api/v1/projects",
+        "/api/v1/projects?include=facets,total&limit=1": "/api/v1/projects",
+        "/api/v1/users?include=facets&fields=id": "/api/v1/users",
         "/api/v1/projects?page=501": "/api/v1/projects",
         f"/api/v1/projects/{project['id']}": "/api/v1/projects/{id}",
         "/api/v1/projects/9223372036854775807": "/api/v1/projects/{id}",
