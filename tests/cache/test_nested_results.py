@@ -1,5 +1,6 @@
 """A kept answer that was made of a kept result is no newer than that."""
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from mercenary.cache.announcer import Announcer
 from mercenary.cache.clocks import Clocks
 from mercenary.cache.entries import YOUNG_SECONDS, Codec, Entry, Standing, Want
 from mercenary.cache.memory import Memory
 from mercenary.cache.shelf import Shelf
 from mercenary.cache.tiers import Source, Tiers
 from mercenary.cache.valkey import Valkey
+from mercenary.local.valkey import EmbeddedValkey
 
+PATIENCE = 10.0
 NUMBERS: Codec[int] = Codec(msgspec.msgpack.encode, msgspec.msgpack.Decoder(int).decode)
 
 
@@ -85,3 +89,53 @@ async def test_whoever_wants_it_anew_has_it_counted_anew(rows: Rows) -> None:
     assert await rows.tiers.force(rows.page, rows.show) == 5
     assert rows.counted == 2
     assert await rows.show() == 5
+
+
+def host_of(way: Valkey) -> Rows:
+    """A host that has heard of everything until now."""
+    clocks = Clocks()
+    clocks.hear(time.monotonic())
+    return Rows(Tiers(clocks, Memory(1 << 20), Shelf(way), seconds=60.0, deadline=PATIENCE))
+
+
+async def shown_on(host: Rows) -> tuple[int, Source]:
+    """What a host's page says, once whatever it put into Valkey is there."""
+    found = await host.tiers.get(host.page, host.show)
+    while host.tiers._tasks:
+        await asyncio.wait(host.tiers._tasks)
+    return found
+
+
+async def test_a_total_that_others_know_to_be_old_is_in_no_page_of_theirs(
+    valkey: EmbeddedValkey,
+) -> None:
+    way = Valkey(valkey.url(), seconds=PATIENCE)
+    await way.ask(lambda redis: redis.flushall())
+    relay = Announcer(way, Clocks())
+    await relay.announce([], since=time.monotonic())
+    here, there = host_of(way), host_of(way)
+    assert await here.show() == 1
+    stamp = Clocks().fresh()
+    await relay.announce([(stamp, ["projects"])], since=time.monotonic())
+    there.tiers.clocks.apply(["projects"], stamp)  # and `here` hasn't heard of it yet
+    there.count = 2
+    assert await shown_on(here) == (1, Source.FILLED)
+    assert await shown_on(there) == (2, Source.FILLED)
+    for host in (here, there):
+        await host.tiers.close()
+    await way.close()
+
+
+async def test_a_page_whose_total_was_counted_for_it_is_shared(valkey: EmbeddedValkey) -> None:
+    way = Valkey(valkey.url(), seconds=PATIENCE)
+    await way.ask(lambda redis: redis.flushall())
+    relay = Announcer(way, Clocks())
+    for _ in range(2):  # its first word begins an epoch
+        await relay.announce([], since=time.monotonic())
+    here, there = host_of(way), host_of(way)
+    assert await shown_on(here) == (1, Source.FILLED)
+    assert await shown_on(there) == (1, Source.VALKEY)
+    assert there.counted == 0
+    for host in (here, there):
+        await host.tiers.close()
+    await way.close()
