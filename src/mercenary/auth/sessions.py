@@ -48,8 +48,12 @@ async def certify_by_kept_word(caller: Caller) -> None:
 
 def is_known_to_live(caller: Caller) -> bool:
     """Whether this worker knows that the session lives, without asking anybody."""
-    entry = caches.current().sessions.peek(_name(session_of(caller)), monotonic())
-    return entry is not None and entry.value > time()
+    tiers = caches.current().sessions
+    entry = tiers.peek(_name(session_of(caller)), monotonic())
+    if entry is None or entry.value <= time():
+        return False
+    tiers.measures.hits_memory += 1
+    return True
 
 
 def session_of(caller: Caller) -> SessionKey:

@@ -56,13 +56,17 @@ return string.format('%.0f', now)
 )
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[tuple[int, list[str]]])
+_decoder = msgspec.msgpack.Decoder(tuple[list[tuple[int, list[str]]], list[float]])
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """What a host hears: changes, and how old the word is (seconds); None without one."""
+    """What a host hears: changes, and how old the word is (seconds); None without one.
+
+    `begun` is when each change began, in seconds since 1970, as far as that was told.
+    """
 
     told: list[tuple[int, list[str]]]
+    begun: list[float]
     age: float | None
 
 
@@ -74,7 +78,8 @@ def read(message: bytes) -> Announcement:
     """
     age, _, payload = message.partition(b" ")
     micros = int(age)
-    return Announcement(_decoder.decode(payload), None if micros < 0 else micros / 1e6)
+    told, begun = _decoder.decode(payload)
+    return Announcement(told, begun, None if micros < 0 else micros / 1e6)
 
 
 class Announcer:
@@ -91,13 +96,19 @@ class Announcer:
         self._shown: tuple[int, float] | None = None
 
     async def announce(
-        self, told: Sequence[Told], *, since: float | None, anew: bool = False
+        self,
+        told: Sequence[Told],
+        *,
+        since: float | None,
+        begun: Sequence[float] = (),
+        anew: bool = False,
     ) -> None:
         """Announce changes; at least every 0.1 s, also without any, or the word is lost.
 
         `since` is `time.monotonic()` before the statement that found them, where it found all
-        there were; None where some were left, and there's no word to give. `anew` begins a new
-        epoch: of whatever is kept in this Valkey nothing counts any more.
+        there were; None where some were left, and there's no word to give. `begun` is when each
+        change began, in seconds since 1970, by which hosts measure how late they hear. `anew`
+        begins a new epoch: of whatever is kept in this Valkey nothing counts any more.
 
         Raises:
             ValkeyAway: nobody may have heard; the same is to be announced again.
@@ -112,7 +123,7 @@ class Announcer:
             moment,
             int(WORD_SECONDS * 1e6),
             self._channel,
-            _encoder.encode(told),
+            _encoder.encode((told, begun)),
             *{slot_of(tag) for _, tags in told for tag in tags},
         ]
         try:

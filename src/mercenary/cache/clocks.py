@@ -40,7 +40,8 @@ _PAGE: Final = 4096
 _WORD: Final = 8
 _HEARD: Final = 1
 _FIRST: Final = _PAGE // _WORD
-_SIZE: Final = _PAGE + 2 * _WORD * SLOTS
+SIZE: Final = _PAGE + 2 * _WORD * SLOTS
+"""Bytes of the table; what comes behind them in the file isn't the clocks'."""
 # The layout's version, so that an older or newer server on the host has a table of its own.
 _VERSION: Final = 1
 STAMP_BITS: Final = 62
@@ -61,18 +62,19 @@ class Clocks:
     """One host's clocks. Without a `path` they are this process's alone.
 
     Raises:
-        OSError: the file can't be made or belongs to somebody else.
+        OSError: the file can't be made or belongs to somebody else; with `make` False, it isn't
+            there.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, make: bool = True) -> None:
+        self.settled = 0
+        """How many clocks this process's own changes have moved."""
         if path is None:
-            self._map = mmap.mmap(-1, _SIZE)
+            self._map = mmap.mmap(-1, SIZE)
         else:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            handle = open_shared(path, SIZE, make=make)
             try:
-                if os.fstat(handle).st_size < _SIZE:
-                    os.ftruncate(handle, _SIZE)
-                self._map = mmap.mmap(handle, _SIZE)
+                self._map = mmap.mmap(handle, SIZE)
             finally:
                 os.close(handle)
         self._words = memoryview(self._map).cast("Q")
@@ -144,6 +146,7 @@ class Clocks:
             shown = self._words[index]
             if shown >> 2 == stamp or not self.is_being_written(shown):
                 self._words[index] = stamp << 2
+                self.settled += 1
 
     def apply(self, tags: Iterable[str], stamp: int) -> int:
         """Move clocks by a change that was announced; how many weren't moved by it already."""
@@ -159,6 +162,12 @@ class Clocks:
                 moved += 1
         return moved
 
+    def seconds_since(self, shown: int) -> float | None:
+        """How long ago a clock that shows this was moved, to 0.1 s; None where it never was."""
+        if shown == 0:
+            return None
+        return ((_deciseconds() - (shown >> 32)) & 0xFFFFFFFF) / 10
+
     def move(self, tag: str) -> None:
         """Forget what was kept under a tag, without a change of ours: there's nothing to tell."""
         self._words[_FIRST + 2 * slot_of(tag)] = self.fresh() << 2
@@ -167,6 +176,23 @@ class Clocks:
         """Let the memory go."""
         self._words.release()
         self._map.close()
+
+
+def open_shared(path: Path, size: int, *, make: bool = True) -> int:
+    """A handle on the host's file, which is given at least `size` bytes and made if it is to be.
+
+    Raises:
+        OSError: it can't be made, belongs to somebody else, or isn't there.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
+    handle = os.open(path, flags, 0o600)
+    try:
+        if os.fstat(handle).st_size < size:
+            os.ftruncate(handle, size)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def path_for(database_uri: str) -> Path:

@@ -10,8 +10,8 @@ everything this host keeps in memory is forgotten.
 """
 
 import asyncio
-from dataclasses import dataclass
-from time import monotonic
+from dataclasses import dataclass, field
+from time import monotonic, time
 from typing import Any, Final
 
 import structlog
@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from mercenary.cache import announcer
 from mercenary.cache.clocks import EVERYTHING, Clocks
 from mercenary.cache.valkey import redis_url
+from mercenary.measures import Histogram, durations
 
 log = structlog.get_logger()
 
@@ -44,6 +45,11 @@ class ListenerMeasures:
     """Of them, such that this host hadn't moved itself."""
     subscriptions: int = 0
     """Begun; each one empties the host's memory tier."""
+    delays: Histogram = field(default_factory=durations)
+    """Seconds from a change's transaction to its being applied here, one value a change.
+
+    By the time of day of the relay's host and of this one; how far they are apart is in it.
+    """
 
 
 class Listener:
@@ -124,6 +130,9 @@ class Listener:
         for stamp, tags in announcement.told:
             measures.changes += len(tags)
             measures.moved += self._clocks.apply(tags, stamp)
+        if announcement.begun:
+            now = time()
+            measures.delays.add([max(0.0, now - begun) for begun in announcement.begun])
         if announcement.age is not None and self._floor is not None:
             self._clocks.hear(self._floor - announcement.age)
 

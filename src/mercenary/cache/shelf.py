@@ -81,7 +81,7 @@ class Shelf:
 
     def __init__(self, valkey: Valkey) -> None:
         self.measures = ShelfMeasures()
-        self._valkey = valkey
+        self.valkey = valkey
         self._lanes = Lanes(_LANES)
         self._looks: Batch[Want[Any], Found] = self._batch(self._look, "cache looks")
         self._puts: Batch[_Put, None] = self._batch(self._put, "cache puts")
@@ -90,7 +90,7 @@ class Shelf:
     @property
     def away(self) -> bool:
         """Whether Valkey is known to be away."""
-        return self._valkey.away
+        return self.valkey.away
 
     async def look(self, want: Want[Any]) -> Found | None:
         """Look for an entry; None where Valkey doesn't answer in time."""
@@ -118,14 +118,14 @@ class Shelf:
         try:
             await self._puts.ask(put)
             if leased:
-                await self._valkey.ask(lambda redis: redis.delete(_lease_key(want.digest)))
+                await self.valkey.ask(lambda redis: redis.delete(_lease_key(want.digest)))
         except (ValkeyAway, DeadlineExceeded, Overloaded, Unavailable):
             self.measures.lost += 1
 
     async def release(self, want: Want[Any]) -> None:
         """Give a lease back without an entry."""
         try:
-            await self._valkey.ask(lambda redis: redis.delete(_lease_key(want.digest)))
+            await self.valkey.ask(lambda redis: redis.delete(_lease_key(want.digest)))
         except ValkeyAway:
             self.measures.lost += 1
 
@@ -142,7 +142,7 @@ class Shelf:
             lanes=self._lanes,
             max_waiting=_WAITING,
             # Each trip has a deadline of its own; after the first that misses it none is made.
-            deadline=_TRIPS * self._valkey.seconds,
+            deadline=_TRIPS * self.valkey.seconds,
             splits=lambda _: False,
         )
 
@@ -156,7 +156,7 @@ class Shelf:
                 pipeline.hmget(CLOCKS, [_EPOCH, *map(str, slots)])
                 return await pipeline.execute()
 
-        (word, *stored), (epoch, *shown) = await self._valkey.ask(ask)
+        (word, *stored), (epoch, *shown) = await self.valkey.ask(ask)
         clocks = dict(zip(slots, shown, strict=True))
         entries, leases = stored[: len(wants)], stored[len(wants) :]
         found = []
@@ -188,7 +188,7 @@ class Shelf:
                         pipeline.set(_entry_key(put.digest), put.envelope, px=put.milliseconds)
                 await pipeline.execute()
 
-        await self._valkey.ask(ask)
+        await self.valkey.ask(ask)
         return [None] * len(puts)
 
     async def _lease(self, digests: Sequence[str]) -> Sequence[bool]:
@@ -200,7 +200,7 @@ class Shelf:
                     pipeline.set(_lease_key(digest), b"1", px=milliseconds, nx=True)
                 return await pipeline.execute()
 
-        return [bool(taken) for taken in await self._valkey.ask(ask)]
+        return [bool(taken) for taken in await self.valkey.ask(ask)]
 
 
 def _entry_key(digest: str) -> str:

@@ -60,6 +60,8 @@ class TierMeasures:
     """Misses because the relay's word was too old."""
     forced: int = 0
     """Fills that a caller demanded (`Cache-Control: no-cache`)."""
+    apart: int = 0
+    """Passed by, for a caller whose answer is another: admins, and whom the endpoint tells."""
     joined: int = 0
     """Misses that waited for another's fill instead of one of their own."""
     fills: int = 0
@@ -151,6 +153,11 @@ class Tiers:
         self.measures.forced += 1
         flight = self._depart(want, fill, time.monotonic(), look=False, anew=True)
         return await self._arrival(flight)
+
+    async def drain(self) -> None:
+        """Let what is under way finish, putting things into Valkey included."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
         """Give up what is under way."""

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "serve": ("mercenary.cli.serve", "Run the API alone, on servers that are already there."),
     "migrate": ("mercenary.cli.migrate", "Bring the database's schema up to date."),
     "relay": ("mercenary.cli.relay", "Hand on what has changed: to caches, and whoever must act."),
+    "cache": ("mercenary.cli.cache", "See, warm, empty and explain what is kept of answers."),
     "clean": ("mercenary.cli.clean", "Remove what is over: sessions, keys, closed accounts."),
     "seed": ("mercenary.cli.seed", "Fill the database with a believable marketplace."),
     "token": ("mercenary.cli.token", "Mint access tokens for tools."),

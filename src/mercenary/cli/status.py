@@ -9,6 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from mercenary.cli.spans import span
 from mercenary.local.state import State, read_state
 from mercenary.settings import load, masked
 
@@ -69,19 +70,9 @@ def _print(rows: list[dict[str, object]]) -> None:
         table.add_row(
             str(row["name"]),
             str(row["pid"] or "-"),
-            _span(uptime) if isinstance(uptime, float) else "-",
+            span(uptime) if isinstance(uptime, float) else "-",
             str(row["restarts"]),
             f"[green]{state}" if row["answers"] else f"[red]{state}",
             str(row["address"]),
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _span(seconds: float) -> str:
-    whole = int(seconds)
-    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

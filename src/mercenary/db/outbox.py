@@ -228,6 +228,35 @@ async def delete_rows(tx: AsyncConnection, ids: Sequence[int]) -> int:
     return int((await tx.execute(_DELETE, {"ids": ids})).scalar_one())
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """What waits to be handed on: rows, up to `MOST_COUNTED`, and the oldest's age in seconds."""
+
+    rows: int
+    oldest: float
+
+
+MOST_COUNTED: Final = 100_000
+_WAITING = select(outbox.c.created_at).limit(MOST_COUNTED).subquery()
+_BACKLOG = select(
+    func.count(),
+    func.coalesce(extract("epoch", func.clock_timestamp() - func.min(_WAITING.c.created_at)), 0.0),
+)
+
+
+async def backlog(db: AsyncConnection) -> Backlog:
+    """How far behind the relay is."""
+    rows, oldest = (await db.execute(_BACKLOG)).one()
+    return Backlog(rows, float(oldest))
+
+
+_STAMPED = select(outbox.c.id).where(outbox.c.stamp == bindparam("stamp", type_=BigInteger()))
+
+
+async def is_handed_on(db: AsyncConnection, stamp: int) -> bool:
+    """Whether a change that was committed has been handed on, by looking through all that waits."""
+    return (await db.execute(_STAMPED.limit(1), {"stamp": stamp})).scalar() is None
+
+
 _VACUUM = text("VACUUM (SKIP_LOCKED) outbox")
 
 

@@ -40,10 +40,12 @@ class Fills:
         if scope["type"] == "http" and scope["method"] in READING:
             invocation: Invocation | None = scope["invocation"]
             if invocation is not None and invocation.endpoint.base == BASE_PATH:
-                if invocation.endpoint.cache.public and not scope["caller"].is_admin:
-                    shared = invocation.shared(scope, scope["path_values"])
-                    if await self._answer(scope, send, shared):
-                        return
+                if invocation.endpoint.cache.public:
+                    if not scope["caller"].is_admin:
+                        shared = invocation.shared(scope, scope["path_values"])
+                        if await self._answer(scope, send, shared):
+                            return
+                    caches.current().answers.measures.apart += 1
                 scope["answer_headers"].append(_BYPASS)
         await self.app(scope, receive, send)
 

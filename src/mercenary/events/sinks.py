@@ -11,6 +11,7 @@ handing on and its COMMIT, the next one hands the same rows on again. So
   another sink can't take them is committed by the sink itself, and what may be lost is caught.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -49,9 +50,13 @@ class Announces(Protocol):
     """What tells the caches of every host (`cache/announcer.py`)."""
 
     async def announce(
-        self, told: Sequence[tuple[int, Sequence[str]]], *, since: float | None
+        self,
+        told: Sequence[tuple[int, Sequence[str]]],
+        *,
+        since: float | None,
+        begun: Sequence[float] = (),
     ) -> None:
-        """Announce changes, and up to when all of them have been announced."""
+        """Announce changes, when each began, and up to when all of them have been announced."""
 
 
 class Caches(Sink):
@@ -68,12 +73,15 @@ class Caches(Sink):
         Raises:
             ValkeyAway: nobody may have heard.
         """
+        now = time.time()
         told: dict[int, dict[str, None]] = {}
+        begun: dict[int, float] = {}
         for row in handover.rows:
             if row.event.tags:
                 told.setdefault(row.stamp, {}).update(dict.fromkeys(row.event.tags))
+                begun.setdefault(row.stamp, now - row.age)
         changes = [(stamp, list(tags)) for stamp, tags in told.items()]
-        await self._announcer.announce(changes, since=handover.since)
+        await self._announcer.announce(changes, since=handover.since, begun=list(begun.values()))
 
     async def rest(self, since: float) -> None:
         """Give the word.

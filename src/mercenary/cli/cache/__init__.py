@@ -1,0 +1,13 @@
+"""`mercenary cache`: see, warm, empty and explain what is kept of answers."""
+
+import click
+
+from mercenary.cli.cache.stats import command as stats
+
+
+@click.group()
+def command() -> None:
+    """See, warm, empty and explain what is kept of answers."""
+
+
+command.add_command(stats, "stats")
