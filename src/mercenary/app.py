@@ -40,10 +40,11 @@ from mercenary.proposals import endpoints as proposals
 from mercenary.reference import endpoints as reference
 from mercenary.reference import service as reference_service
 from mercenary.skills import endpoints as skills
+from mercenary.stats import endpoints as stats
 from mercenary.telemetry import logs
 from mercenary.users import endpoints as users
 
-FEATURES = (auth, users, skills, projects, proposals, health, reference)
+FEATURES = (auth, users, skills, projects, proposals, stats, health, reference)
 ENDPOINTS: tuple[Endpoint, ...] = tuple(declared_in(FEATURES))
 
 

@@ -182,6 +182,13 @@ class Settings(CDNSettings, frozen=True, kw_only=True):
     # A deactivated account is erased after so long.
     erase_after: WholeSeconds = 2_592_000
 
+    # Statistics are refreshed so long after a change or as soon as so many were counted, with so
+    # long in between at least. The timeout is of each of the two statements that do it.
+    stats_every: Seconds = 300.0
+    stats_changes: Count = 1000
+    stats_least: Seconds = 30.0
+    stats_timeout: Seconds = 600.0
+
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576
     # How long a body may take to arrive, and how much a worker keeps of those that have in part.
     body_seconds: Seconds = 10.0

@@ -25,6 +25,8 @@ ANYTHING = """
     list_projects                  200     200         200    200   401
     create_project                 401     201         403    403   401
     list_own_proposals             401     200         200    200   401
+    list_skill_stats               200     200         200    200   401
+    show_marketplace_stats         200     200         200    200   401
     show_liveness                  200     200         200    200   401
     show_readiness                 200     200         200    200   401
     show_health                    200     200         200    200   401

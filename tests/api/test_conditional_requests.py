@@ -39,7 +39,7 @@ class Things:
         person = self.client if "client" in roles else self.freelancer
         if kind == "proposals":
             person = self.freelancer
-        id = self.ids["draft" if endpoint.name == "delete_project" else kind]
+        id = self.ids.get("draft" if endpoint.name == "delete_project" else kind)
         return person, endpoint.path.replace("{id}", str(id))
 
 

@@ -7,9 +7,11 @@ import httpx
 import pytest
 
 from mercenary.app import ENDPOINTS
+from mercenary.db import engine
 from mercenary.http.endpoint import Endpoint
 from mercenary.http.fields import resource_of
 from mercenary.http.invocation import Signature
+from mercenary.stats import service as stats
 from tests.api.profiles import pointers, profile
 from tests.conftest import Statements
 from tests.factories import (
@@ -59,7 +61,9 @@ async def freelancer(client: httpx.AsyncClient, skill: int) -> Person:
 
 @pytest.fixture(scope="module")
 async def skill(admin: Person) -> int:
-    return int((await admin.post("/skills", {"name": "Welding"})).json()["id"])
+    id = int((await admin.post("/skills", {"name": "Welding"})).json()["id"])
+    assert await stats.refresh(engine.current())
+    return id
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,7 @@ def paths(
         "/api/v1/projects/{id}/proposals": f"/projects/{project['id']}/proposals",
         "/api/v1/users/me/proposals": "/users/me/proposals?limit=2",
         "/api/v1/proposals/{id}": f"/proposals/{proposal['id']}",
+        "/api/v1/stats/skills": f"/stats/skills?skill={skill}",
     }
 
 

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Connection, Index, Table, UniqueConstraint
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -18,13 +18,15 @@ import mercenary.db.outbox
 import mercenary.projects.tables
 import mercenary.proposals.tables
 import mercenary.skills.tables
+import mercenary.stats.tables
 import mercenary.users.tables  # noqa: F401 - each import adds its tables to the metadata
-from mercenary.db.metadata import metadata
+from mercenary.db.metadata import metadata, views
 from mercenary.db.migrate import LOCK_KEY, MigrationError, pending, upgrade
 from mercenary.db.uri import asyncpg_url
 from tests.db.conftest import connected
 
 TABLES = sorted(metadata.tables.values(), key=lambda table: table.name)
+VIEWS = sorted(views.tables.values(), key=lambda view: view.name)
 
 # Whatever the server knows of a schema, in the server's own words.
 CATALOG = {
@@ -32,7 +34,7 @@ CATALOG = {
         SELECT c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod),
                a.attnum, a.attnotnull, a.attgenerated, pg_get_expr(d.adbin, d.adrelid),
                col_description(c.oid, a.attnum)
-        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND c.relkind = 'r'
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm')
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
     """,
@@ -44,6 +46,10 @@ CATALOG = {
     "tables": """
         SELECT relname, obj_description(oid, 'pg_class'), reloptions FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    """,
+    "views": """
+        SELECT matviewname, definition, obj_description(matviewname::regclass, 'pg_class')
+        FROM pg_matviews WHERE schemaname = 'public'
     """,
     "sequences": """
         SELECT sequencename, data_type::text, start_value, increment_by, max_value, cycle
@@ -83,6 +89,29 @@ async def test_the_server_describes_both_schemas_alike(
         assert await _catalog(declared, kind) == await _catalog(migrated, kind)
 
 
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+async def test_a_view_has_the_columns_that_are_read_of_it(
+    view: Table, migrated: asyncpg.Connection
+) -> None:
+    query = """
+        SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+        WHERE attrelid = $1::regclass AND attnum > 0 ORDER BY attnum
+    """
+    columns = [(column.name, str(column.type).lower()) for column in view.columns]
+    assert [tuple(row) for row in await migrated.fetch(query, view.name)] == columns
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_a_view_can_be_refreshed_beside_its_readers(view: Table) -> None:
+    """PostgreSQL wants a unique index of whole columns for that, and of all rows."""
+    unique = [index for index in view.indexes if index.unique]
+    assert any(
+        all(isinstance(each, Column) for each in index.expressions)
+        and index.dialect_options["postgresql"]["where"] is None
+        for index in unique
+    )
+
+
 async def test_every_index_says_in_the_database_what_it_serves(
     migrated: asyncpg.Connection,
 ) -> None:
@@ -92,7 +121,9 @@ async def test_every_index_says_in_the_database_what_it_serves(
         " WHERE relnamespace = 'public'::regnamespace AND relkind = 'i'"
     )
     found = {row["relname"]: row["obj_description"] for row in rows}
-    declared = {index.name: index.info["serves"] for table in TABLES for index in table.indexes}
+    declared = {
+        index.name: index.info["serves"] for each in TABLES + VIEWS for index in each.indexes
+    }
     assert declared == {name: found[name] for name in declared}
 
 

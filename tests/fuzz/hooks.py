@@ -33,6 +33,7 @@ numbers = itertools.count(chance.randrange(10**9))
 # What ends sessions is asked by somebody who is there for that alone.
 ENDING = {"logout", "leave", "change_password"}
 CURSOR = re.compile(r"[A-Za-z0-9_-]+")
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MAX_ID = 2**63 - 1
 OWN_TOKEN = f"Bearer {stage.tokens.get(role)}"
 
@@ -81,6 +82,7 @@ def _mend_query(query: dict[str, Any]) -> None:
         query["page"] = 1
     if query.get("sort") == "-relevance":
         query.setdefault("q", "service")
+    _mend_days(query)
     bounds = [query.get("min_budget"), query.get("max_budget")]
     try:
         low, high = (float(str(bound)) for bound in bounds)
@@ -88,6 +90,15 @@ def _mend_query(query: dict[str, Any]) -> None:
         return
     if low > high:
         query["min_budget"], query["max_budget"] = bounds[::-1]
+
+
+def _mend_days(query: dict[str, Any]) -> None:
+    """The days of statistics come in their order, and a year of them at most."""
+    days = [query[name] for name in ("from", "to") if name in query]
+    if "from" in query and all(isinstance(day, str) and DAY.fullmatch(day) for day in days):
+        query["from"], query["to"] = min(days), max(days)
+        if query["from"][:4] != query["to"][:4]:
+            query["from"] = query["to"]
 
 
 def _mend_headers(name: str, case: Case[Any]) -> None:

@@ -23,6 +23,7 @@ from mercenary.events.sinks import Caches, Sink
 from mercenary.http.shared_caching import public_kinds
 from mercenary.local.state import effective
 from mercenary.settings import Settings, load
+from mercenary.stats.schedule import Refresher
 from mercenary.telemetry import logs
 
 
@@ -68,9 +69,10 @@ async def _run(settings: Settings) -> None:
     valkey = Valkey(settings.cache_config.default.cache_redis_url, seconds=settings.relay_turn / 4)
     purging = purging_of(settings, uri)
     try:
-        async with asyncio.TaskGroup() as group:
+        async with Refresher(database) as statistics, asyncio.TaskGroup() as group:
+            sinks = sinks_of(valkey, purging, statistics)
             group.create_task(purging.run(stopping))
-            group.create_task(Relay(database, sinks_of(valkey, purging)).run(stopping))
+            group.create_task(Relay(database, sinks).run(stopping))
     finally:
         engine.use(None)
         await purging.close()

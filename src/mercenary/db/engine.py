@@ -5,10 +5,12 @@ There is one `Database` a process. It is opened by the application's lifespan an
 """
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from mercenary.batching import Batch, Lanes
 from mercenary.db.discretion import keep_values_out
@@ -74,6 +76,22 @@ class Database:
         """A connection for whoever comes alone, to begin a transaction and commit it."""
         return self.engine.connect()
 
+    @asynccontextmanager
+    async def taking_time(self, seconds: float) -> AsyncIterator[AsyncConnection]:
+        """A connection of its own, outside of the pool, whose statements may take `seconds`."""
+        engine = create_async_engine(
+            self.engine.url,
+            poolclass=NullPool,
+            hide_parameters=True,
+            connect_args=_connect_args(self.settings, seconds),
+        )
+        keep_values_out(engine)
+        try:
+            async with engine.connect() as connection:
+                yield connection
+        finally:
+            await engine.dispose()
+
     def batch(self, query: Batched) -> Batch[Any, Any]:
         """The one batch in which this process asks `query`."""
         batch = self._batches.get(query)
@@ -106,20 +124,24 @@ def _engine(settings: Settings, uri: str) -> AsyncEngine:
         pool_timeout=min(options.pool_timeout, settings.request_deadline),
         pool_recycle=options.pool_recycle,
         hide_parameters=True,
-        connect_args={
-            "timeout": _CONNECT_SECONDS,
-            "command_timeout": settings.statement_timeout + _COMMAND_MARGIN_SECONDS,
-            "server_settings": {
-                "application_name": "mercenary",
-                "statement_timeout": f"{settings.statement_timeout * 1000:.0f}",
-                "lock_timeout": f"{settings.lock_timeout * 1000:.0f}",
-                "idle_in_transaction_session_timeout": f"{settings.request_deadline * 1000:.0f}",
-                "jit": "off",
-            },
-        },
+        connect_args=_connect_args(settings, settings.statement_timeout),
     )
     keep_values_out(engine)
     return engine
+
+
+def _connect_args(settings: Settings, statement_timeout: float) -> dict[str, Any]:
+    return {
+        "timeout": _CONNECT_SECONDS,
+        "command_timeout": statement_timeout + _COMMAND_MARGIN_SECONDS,
+        "server_settings": {
+            "application_name": "mercenary",
+            "statement_timeout": f"{statement_timeout * 1000:.0f}",
+            "lock_timeout": f"{settings.lock_timeout * 1000:.0f}",
+            "idle_in_transaction_session_timeout": f"{settings.request_deadline * 1000:.0f}",
+            "jit": "off",
+        },
+    }
 
 
 _current: Database | None = None

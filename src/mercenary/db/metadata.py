@@ -7,8 +7,19 @@ the distribution column, REFERENCE marks a table that every shard holds whole. A
 
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, ColumnElement, DateTime, Index, MetaData, Numeric, func
-from sqlalchemy.schema import Column
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Index,
+    MetaData,
+    Numeric,
+    Table,
+    event,
+    func,
+)
+from sqlalchemy.schema import Column, CreateIndex
 from sqlalchemy.sql.elements import TextClause
 
 metadata: Final = MetaData(
@@ -19,6 +30,9 @@ metadata: Final = MetaData(
         "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
+
+# Apart from the tables, for nothing creates, locks or spreads a view as it does a table.
+views: Final = MetaData()
 
 REFERENCE: Final[dict[str, Any]] = {"distributed_by": None}
 CROSSING: Final[dict[str, Any]] = {"crosses_shards": True}
@@ -47,3 +61,19 @@ def index(
 ) -> Index:
     """An index that says which query it serves; the migration makes that the index's comment."""
     return Index(name, *columns, info={"serves": serves}, **options)
+
+
+def materialized_view(
+    name: str, definition: str, *columns_and_indexes: Column[Any] | Index, comment: str
+) -> Table:
+    """A materialized view as a table to select from; it is created with the tables, behind them."""
+    view = Table(name, views, *columns_and_indexes, comment=comment)
+
+    @event.listens_for(metadata, "after_create")
+    def create(_: MetaData, connection: Connection, **__: object) -> None:
+        connection.exec_driver_sql(f"CREATE MATERIALIZED VIEW {name} AS {definition}")
+        connection.exec_driver_sql(f"COMMENT ON MATERIALIZED VIEW {name} IS '{comment}'")
+        for each in view.indexes:
+            connection.execute(CreateIndex(each))
+
+    return view

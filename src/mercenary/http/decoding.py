@@ -90,7 +90,7 @@ class QueryDecoder(Generic[Parameters]):
         self.type = type_
         self._repeatable = repeatable_in(type_)
         fields = msgspec.structs.fields(type_)
-        self._types = {field.encode_name: field.type for field in fields}
+        self._fields = {field.encode_name: field for field in fields}
         self._defaults = msgspec.convert({}, type_)
 
     def decode(self, query: bytes) -> Parameters:
@@ -118,8 +118,9 @@ class QueryDecoder(Generic[Parameters]):
     def _nulls(self, given: dict[str, Any], value: Parameters) -> Iterator[Fault]:
         """A fault for each parameter that spells null, which msgspec would read as left out."""
         for name, text in given.items():
-            if getattr(value, name) is None:
-                yield from faults_of(text, bare(self._types[name]), f"/{name}", strict=False)
+            field = self._fields[name]
+            if getattr(value, field.name) is None:
+                yield from faults_of(text, bare(field.type), f"/{name}", strict=False)
 
     def _given(self, query: bytes) -> tuple[dict[str, Any], list[Fault]]:
         """The parameters by name, and a fault for each that comes again and may not."""

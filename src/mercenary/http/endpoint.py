@@ -22,6 +22,7 @@ from msgspec import UNSET, UnsetType
 from mercenary.db.counts import Facets
 from mercenary.errors import ProblemError
 from mercenary.http.access import Access
+from mercenary.http.wire import Timestamp
 
 T = TypeVar("T")
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -114,7 +115,13 @@ class FacetedPage(Page[T], Generic[T]):
     facets: Facets | UnsetType = UNSET
 
 
-PAGES: Final = (Page, FacetedPage)
+class RefreshedPage(Page[T], Generic[T], kw_only=True):
+    """A page of a list that is gathered now and then: as it was at that time, or a little later."""
+
+    refreshed_at: Timestamp
+
+
+PAGES: Final = (Page, FacetedPage, RefreshedPage)
 """What a page's type can come from."""
 
 

@@ -1,8 +1,8 @@
 """`fields`: just those top-level fields of a resource, wherever one is returned.
 
-A resource is a Struct with an `id` and a `version`. An endpoint that answers one, or a page of
-them, takes the parameter without a word of its own; a handler that declares `fields` is given the
-names, so that it can read no more than those.
+A resource is a Struct with an `id` and, but for one that is only ever listed, a `version`. An
+endpoint that answers one, or a page of them, takes the parameter without a word of its own; a
+handler that declares `fields` is given the names, so that it can read no more than those.
 """
 
 from collections.abc import Iterator
@@ -55,11 +55,15 @@ class NameList(tuple[str, ...]):
 
 
 def resource_of(answer: Any) -> type[msgspec.Struct] | None:
-    """The resource in an answer's type: alone, just created, or on a page; None where none is."""
+    """The resource in an answer's type: alone, just created, or on a page; None where none is.
+
+    On a page it needs no version: what the page is known by is a digest of its bytes.
+    """
+    needed = {"id"} if get_origin(answer) in PAGES else set(IDENTITY)
     if get_origin(answer) in (*PAGES, Created):
-        return resource_of(get_args(answer)[0])
+        (answer,) = get_args(answer)
     if isinstance(answer, type) and issubclass(answer, msgspec.Struct):
-        return answer if set(IDENTITY) <= set(answer.__struct_fields__) else None
+        return answer if needed <= set(answer.__struct_fields__) else None
     return None
 
 

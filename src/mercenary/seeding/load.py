@@ -53,6 +53,8 @@ class Loader:
         self._stack = AsyncExitStack()
         self._removed: list[_Removed] = []
         self._freezes = False
+        self.owns = False
+        """Whether the role may do with the tables what it likes."""
         self._connection: asyncpg.Connection = None
 
     async def __aenter__(self) -> "Loader":
@@ -110,7 +112,8 @@ class Loader:
         try:
             await run(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
             # Only an owner may; anybody else loads more slowly.
-            if await self._connection.fetchval(_OWNS_ALL, list(TABLES)):
+            self.owns = await self._connection.fetchval(_OWNS_ALL, list(TABLES))
+            if self.owns:
                 await run(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
                 self._removed = await self._removable()
                 self._freezes = await self._may_truncate()

@@ -7,7 +7,9 @@ from typing import Final
 from argon2 import PasswordHasher
 
 from mercenary.auth.passwords import hasher_of
+from mercenary.db.engine import Database
 from mercenary.db.migrate import pending
+from mercenary.errors import ProblemError
 from mercenary.seeding import demo
 from mercenary.seeding.load import Loader, SeedError
 from mercenary.seeding.marketplace import (
@@ -19,6 +21,7 @@ from mercenary.seeding.marketplace import (
 from mercenary.seeding.population import USER_COLUMNS, Population, Row
 from mercenary.seeding.slices import made_slices, users_of
 from mercenary.settings import Settings
+from mercenary.stats import service as statistics
 
 SCALES: Final = {"1k": 1_000, "100k": 100_000, "1M": 1_000_000}
 # Of every seeded account that isn't a demo account, in development.
@@ -48,7 +51,7 @@ async def seed(
 
     Raises:
         SeedError: the schema isn't current, the database isn't empty or is in use, or demo
-            accounts are asked for in production.
+            accounts are asked for in production; or all is stored, but for the statistics.
         MigrationError: the database can't be reached.
     """
     production = settings.environment == "production"
@@ -75,7 +78,22 @@ async def seed(
         if with_demo:
             more_posted, more_bids = await _store_demo(loader, projects, population)
             posted, bids = posted + more_posted, bids + more_bids
+    if loader.owns:  # anybody else may not; the relay's role will
+        await _refresh_statistics(uri, settings)
     return Seeded(len(users), posted, bids)
+
+
+async def _refresh_statistics(uri: str, settings: Settings) -> None:
+    database = Database(settings, uri)
+    try:
+        await statistics.refresh(database)
+    except ProblemError as problem:
+        raise SeedError(
+            f"all is stored, but the statistics couldn't be refreshed ({problem.detail}); "
+            "the relay will do it"
+        ) from problem
+    finally:
+        await database.close()
 
 
 async def _store_slice(loader: Loader, made: Slice) -> None:

@@ -10,7 +10,6 @@ from sqlalchemy import (
     case,
     func,
     literal_column,
-    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -21,6 +20,7 @@ from mercenary.db.engine import current
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
+from mercenary.db.similarity import begins_with, resembles
 from mercenary.http.wire import rfc3339
 from mercenary.skills.schemas import Skill, SkillId
 from mercenary.skills.tables import skill_ids, skills
@@ -70,18 +70,15 @@ async def take_ids(tx: AsyncConnection, count: int) -> list[SkillId]:
     return [SkillId(number) for number in await current().ids.take(tx, skill_ids, count)]
 
 
-def _begins_with(words: ColumnElement[str]) -> ColumnElement[bool]:
-    return func.starts_with(func.lower(skills.c.name), func.lower(words))
-
-
 def _resembles(words: ColumnElement[str]) -> ColumnElement[bool]:
-    # At least 0.3 alike: the default of pg_trgm.similarity_threshold.
-    return or_(_begins_with(words), skills.c.name.bool_op("%")(words))
+    return resembles(skills.c.name, words)
 
 
 def _rank(words: ColumnElement[str]) -> ColumnElement[float]:
     # A similarity is at most 1, so every name that begins so comes before all that don't.
-    bonus = case((_begins_with(words), literal_column("2")), else_=literal_column("0"))
+    bonus = case(
+        (begins_with(skills.c.name, words), literal_column("2")), else_=literal_column("0")
+    )
     return bonus + func.similarity(skills.c.name, words, type_=Float())
 
 

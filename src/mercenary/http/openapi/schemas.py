@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
-from mercenary.http.endpoint import PAGES, FacetedPage
+from mercenary.http.endpoint import PAGES, FacetedPage, RefreshedPage
 from mercenary.http.fields import resource_of
 from mercenary.http.problems import Problem
 from mercenary.http.wire import MAX_ID, VISIBLE, Amount, schema_hook
@@ -30,10 +30,16 @@ _WITHOUT_NUL = {
     VISIBLE: r"^[^\u0000]*[^\s\ufeff\u0000\u001c-\u001f\u0085][^\u0000]*$",
 }
 _NULL = {"type": "null"}
-_PAGE = re.compile(r"\b(?:Faceted)?Page_(\w+)_$")
+_PAGE = re.compile(r"\b(?:Faceted|Refreshed)?Page_(\w+)_$")
 _CURSOR_EXAMPLE = "2p1Ff3bD5mQxk0cP0wEoq1siMjAyNi0xMS0yM1QxMDowMDowMC4wMDAwMDBaIiwxN10"
 
-_FACETS_EXAMPLE = {"skill": [{"value": 4, "count": 17_402}, {"value": 9, "count": 9_120}]}
+# What some pages have besides.
+_ON_PAGES: dict[Any, dict[str, Any]] = {
+    FacetedPage: {
+        "facets": {"skill": [{"value": 4, "count": 17_402}, {"value": 9, "count": 9_120}]}
+    },
+    RefreshedPage: {"refreshed_at": "2026-11-23T10:00:00.000000Z"},
+}
 
 
 class Schemas:
@@ -101,7 +107,7 @@ def example_of(type_: Any) -> Any:
             "next_cursor": _CURSOR_EXAMPLE,
             "total": 96_942,
         }
-        return page | ({"facets": _FACETS_EXAMPLE} if kind is FacetedPage else {})
+        return page | _ON_PAGES.get(kind, {})
     example = getattr(kind, "example", None)
     if not isinstance(example, Mapping):
         raise TypeError(f"{kind.__name__} goes over the wire and has no example")

@@ -1,0 +1,1 @@
+"""Statistics: what the marketplace comes to, gathered now and then and read by key."""
