@@ -9,11 +9,11 @@ STAMPS := .venv/.stamps
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz lint audit bench format lock clean
+.PHONY: help run test fuzz soak-cache lint audit bench format lock clean
 .DELETE_ON_ERROR:
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="…" hands options on: make run ARGS="--port 8123 --seed none"'
 
 run: $(STAMPS)/requirements ## Start everything; Ctrl-C stops it (ARGS: mercenary up)
@@ -34,6 +34,9 @@ audit: $(STAMPS)/requirements-dev ## Look for known holes in what is installed
 
 fuzz: $(STAMPS)/requirements-dev ## Ask a million made-up requests, at most an hour at a time (ARGS)
 	@exec $(BIN)/python -m tests.fuzz $(ARGS)
+
+soak-cache: $(STAMPS)/requirements-dev ## Load two hosts for an hour, break things, judge what they show (ARGS)
+	@exec $(BIN)/python -m tests.coherence $(ARGS)
 
 bench: $(STAMPS)/requirements-bench ## Measure the API against its yardsticks (ARGS: mercenary bench)
 	@exec $(BIN)/mercenary bench $(or $(ARGS),api)

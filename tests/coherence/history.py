@@ -78,7 +78,7 @@ class ListRead(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a page of a list, newest first.
 
     `oldest` is when its last item was created, if more may follow; older things aren't missed.
-    `total` is the count of all that match, where it was asked for.
+    `counts` are how many things pass some filters, where that was asked for.
     """
 
     act: Act
@@ -87,7 +87,7 @@ class ListRead(msgspec.Struct, frozen=True, kw_only=True):
     items: Mapping[str, Shown]
     filters: Filters
     oldest: str | None = None
-    total: int | None = None
+    counts: tuple[tuple[Filters, int], ...] = ()
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ The rules, by the names that violations bear:
 `unborn`    a version that nobody had begun to write
 `altered`   another content than its writer or an earlier reader was given for the version
 `exposed`   a state that this caller may not see, or that the list's filters exclude
-`miscounted` a list's total that no state of the last second has
+`miscounted` a list's total, or a facet's, that no state of the last second has
 `lost`      an acknowledged write that a later one knew nothing of
 """
 
@@ -87,22 +87,24 @@ def _of_look(
 
 
 def _of_list(each: ListRead, timelines: list[Timeline]) -> Iterator[Violation]:
-    """What is wrong with a page of a list: its items, what isn't among them, and its total."""
-    least = most = 0
+    """What is wrong with a page of a list: its items, what isn't among them, and its counts."""
     for timeline in timelines:
-        if not timeline.may_show(0, each.act.end, each.filters):
-            if timeline.key not in each.items:
-                continue
-        elif each.total is not None:
-            floor = timeline.floor(each.promise, each.act)
-            least += not timeline.may_hide(floor, each.act.end, each.filters)
-            most += timeline.may_show(floor, each.act.end, each.filters)
         shown = each.items.get(timeline.key)
-        if shown is not None or _is_missed(timeline, each):
-            yield from _of_look(timeline, each.act, each.promise, shown, each.filters)
-    if each.total is not None and not least <= each.total <= most:
-        text = f"total {each.total}; from {least} to {most} may be there"
-        yield Violation("miscounted", f"{each.kind}:*", each.act, text)
+        if shown is None:
+            listable = timeline.may_show(0, each.act.end, each.filters)
+            if not listable or not _is_missed(timeline, each):
+                continue
+        yield from _of_look(timeline, each.act, each.promise, shown, each.filters)
+    for filters, number in each.counts:
+        least = most = 0
+        for timeline in timelines:
+            floor = timeline.floor(each.promise, each.act)
+            if timeline.may_show(floor, each.act.end, filters):
+                most += 1
+                least += not timeline.may_hide(floor, each.act.end, filters)
+        if not least <= number <= most:
+            text = f"{number} are counted for {dict(filters)}; from {least} to {most} may be there"
+            yield Violation("miscounted", f"{each.kind}:*", each.act, text)
 
 
 def _is_missed(timeline: Timeline, each: ListRead) -> bool:

@@ -188,7 +188,10 @@ def test_a_total_is_that_of_a_moment_of_the_last_second() -> None:
         (6.2, 2, []),
     ]:
         page = listed(begin, 1, 1) if begin > 6 else listed(begin, 1)
-        assert rules(writes, lists=[replace(page, total=total)]) == broken, (begin, total)
+        assert rules(writes, lists=[replace(page, counts=((OPEN, total),))]) == broken, (
+            begin,
+            total,
+        )
 
 
 def test_things_of_other_kinds_at_the_same_url_are_told_apart() -> None:
@@ -201,7 +204,7 @@ def test_things_of_other_kinds_at_the_same_url_are_told_apart() -> None:
 def test_an_unconfirmed_write_puts_a_thing_into_no_list_that_it_never_belonged_to() -> None:
     filters = OPEN | {"client_id": (2,)}
     writes = [wrote(1, 0.0, 0.1, client_id=1), wrote(None, 5.0, 5.1, title="T2")]
-    foreign = replace(listed(9.0, total=0), filters=filters)
+    foreign = replace(listed(9.0, counts=((filters, 0),)), filters=filters)
     assert rules(writes, [saw(2, 6.0)], [foreign]) == []
     own = replace(listed(9.0), filters=OPEN | {"client_id": (1,)})
     assert rules(writes, [saw(2, 6.0)], [own]) == ["missing"]
