@@ -100,14 +100,14 @@ class Listener:
             await subscription.subscribe(announcer.CHANNEL)
             while True:
                 now = monotonic()
-                if now - self._answered > SILENT_SECONDS:
-                    raise TimeoutError("no answer to a PING")
                 if now - pinged >= PING_SECONDS:
                     pinged = now
                     await _ping(subscription, now)
                 message = await subscription.get_message(timeout=PING_SECONDS)
                 if message is not None:
                     self._hear(message)
+                elif monotonic() - self._answered > SILENT_SECONDS:
+                    raise TimeoutError("no answer to a PING")
 
     def _hear(self, message: dict[str, Any]) -> None:
         kind = message["type"]

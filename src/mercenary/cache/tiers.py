@@ -74,13 +74,16 @@ class TierMeasures:
 
 
 class _Flight(Generic[V]):
-    """One fill under way, and what it will know of. Its task gives an error, and never raises."""
+    """One fill under way, and what it will know of. Its task gives an error, and never raises.
+
+    `anew`: nothing that is kept will do on the way.
+    """
 
     __slots__ = ("anew", "coverage", "source", "stay", "task")
 
     task: "asyncio.Task[V | Exception]"
 
-    def __init__(self, coverage: Coverage, deadline: float, *, anew: bool) -> None:
+    def __init__(self, coverage: Coverage, deadline: float, *, anew: bool = False) -> None:
         self.coverage = coverage
         self.anew = anew
         self.stay = sojourn.Sojourn(deadline)
@@ -145,14 +148,24 @@ class Tiers:
         return await self._arrival(flight), flight.source
 
     async def force(self, want: Want[V], fill: Callable[[], Awaitable[V]]) -> V:
-        """Fill anew, whatever is kept, and keep that.
+        """Fill anew, whatever is kept, and keep that here. Nobody joins, and Valkey isn't asked.
 
         Raises:
             Exception: whatever `fill` raised.
         """
         self.measures.forced += 1
-        flight = self._depart(want, fill, time.monotonic(), look=False, anew=True)
-        return await self._arrival(flight)
+        begun = time.monotonic()
+        outer = _filling.get()
+        flight: _Flight[V] = _Flight(Coverage(want, self.clocks, begun), 0.0, anew=True)
+        inner = _filling.set(flight)
+        try:
+            value = await fill()
+        finally:
+            _filling.reset(inner)
+        self._keep(want, value, flight.coverage, time.monotonic() - begun, None, leased=False)
+        if outer is not None:
+            outer.coverage.lean_on(flight.coverage)
+        return value
 
     async def drain(self) -> None:
         """Let what is under way finish, putting things into Valkey included."""
@@ -210,15 +223,14 @@ class Tiers:
         now: float,
         *,
         look: bool = True,
-        anew: bool = False,
     ) -> _Flight[V]:
         """Begin to fill. Others join, for as long as what it will know of is new enough for them.
 
-        `look` is whether what Valkey has will do, `anew` that nothing kept will do on the way.
+        `look` is whether what Valkey has will do.
         """
         loop = asyncio.get_running_loop()
         coverage = Coverage(want, self.clocks, now)
-        flight: _Flight[V] = _Flight(coverage, loop.time() + self.deadline, anew=anew)
+        flight: _Flight[V] = _Flight(coverage, loop.time() + self.deadline)
         # A context of its own: whoever asked first may go away, and be somebody.
         flying = self._fly(want, fill, flight, look=look)
         flight.task = loop.create_task(flying, name="cache fill", context=Context())
