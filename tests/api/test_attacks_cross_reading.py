@@ -7,7 +7,7 @@ by exactly those who may see it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 import httpx
@@ -16,7 +16,7 @@ import pytest
 
 from mercenary import __version__
 from mercenary.app import ENDPOINTS
-from mercenary.http.endpoint import Endpoint, Page
+from mercenary.http.endpoint import Endpoint
 from mercenary.http.invocation import Signature
 from mercenary.http.openapi import document
 from tests.assets import SCRIPT
@@ -136,7 +136,7 @@ def values_of(
         yield from choice.get("enum", [])
     if name == "fields":
         resource = Signature(endpoint).resource
-        item = get_args(resource)[0] if get_origin(resource) is Page else resource
+        item = get_args(resource)[0] if get_args(resource) else resource
         yield from item.__struct_fields__
     elif name == "q":
         yield from (word for word in secrets.words if len(word) < 200)

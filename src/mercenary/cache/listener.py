@@ -71,10 +71,11 @@ class Listener:
 
     async def close(self) -> None:
         """End the subscription."""
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
+            # Again if need be: one that meets a timeout that is just ending may be lost in it.
             self._task.cancel()
-            await asyncio.wait({self._task})
-            self._task = None
+            await asyncio.wait({self._task}, timeout=PING_SECONDS)
+        self._task = None
 
     async def _listen_on(self) -> None:
         while True:
