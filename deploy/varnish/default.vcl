@@ -1,4 +1,4 @@
-# Varnish in front of Mercenary, for Varnish 6.0 to 7.x with vmod xkey (Debian: varnish-modules).
+# Varnish in front of Mercenary, with vmod xkey (Debian: varnish-modules). Tested with Debian's 7.1.
 #
 # It keeps guests' answers for as long as they say, finds them by their tags, and forgets what the
 # relay tells it to. Whoever is signed in is passed through, and nothing of theirs is kept.
@@ -40,6 +40,12 @@ sub vcl_recv {
     if (req.http.X-Request-Id !~ "^[A-Za-z0-9._~+/=-]{8,128}$") {
         set req.http.X-Request-Id = "varnish-" + server.hostname + "-" + req.xid;
     }
+    # Varnish says in X-Forwarded-For where a request comes from. This says the same, and is only ever
+    # the caller's own word.
+    unset req.http.Forwarded;
+    if (req.http.X-Forwarded-Proto != "https") {
+        unset req.http.X-Forwarded-Proto;
+    }
     if (req.method != "GET" && req.method != "HEAD") {
         return (pass);
     }
@@ -52,6 +58,13 @@ sub vcl_recv {
     # Accept-Encoding needs no care: Varnish asks for gzip, keeps that, and unpacks it for the few
     # who don't take it (parameter http_gzip_support, on unless it is switched off).
     return (hash);
+}
+
+# Over TLS there is one header more, Strict-Transport-Security. Address and host come besides.
+sub vcl_hash {
+    if (req.http.X-Forwarded-Proto) {
+        hash_data(req.http.X-Forwarded-Proto);
+    }
 }
 
 sub vcl_backend_response {

@@ -38,6 +38,7 @@ def api(database_uri: str, valkey: EmbeddedValkey) -> Iterator[int]:
             | {
                 "SQLALCHEMY_DATABASE_URI": database_uri,
                 "CACHE_CONFIG": valkey.cache_config,
+                "MERCENARY_TRUSTED_PROXIES": HOST,
                 "MERCENARY_CDN": "varnish",
                 "MERCENARY_VARNISH_ADDRESSES": "http://127.0.0.1:1",
             },
@@ -282,6 +283,16 @@ async def test_no_header_of_one_caller_reaches_another(
     for answer in (first, second, third):
         for name in (*PER_CALLER, "set-cookie", "surrogate-key", "cache-tag", "xkey"):
             assert name not in answer.headers
+
+
+async def test_who_came_over_tls_is_answered_apart(guest: httpx.AsyncClient, ada: Person) -> None:
+    path, tls = f"/users/{ada.id}", {"X-Forwarded-Proto": "https"}
+    answers = [await guest.get(path, headers=tls)]
+    answers += [await guest.get(path), await guest.get(path, headers={"Forwarded": "proto=https"})]
+    answers += [await guest.get(path, headers=tls)]
+    assert [was_kept(answer) for answer in answers] == [False, False, True, True]
+    strict = ["strict-transport-security" in answer.headers for answer in answers]
+    assert strict == [True, False, False, True]
 
 
 async def test_one_copy_serves_whatever_coding_is_accepted(
