@@ -12,7 +12,7 @@ from mercenary.bench.report import Measurement, Report, Row, Verdict
 from mercenary.settings import GUIDE_NAMES, PREFIX
 
 
-def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(folder: Path, *arguments: str, bench: str = "lists") -> "subprocess.CompletedProcess[str]":
     """The command, under settings of its own."""
     environment = {
         name: value
@@ -20,7 +20,7 @@ def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         if not name.startswith(PREFIX) and name not in GUIDE_NAMES.values()
     }
     return subprocess.run(
-        [sys.executable, "-P", "-m", "mercenary", "bench", "lists", *arguments],
+        [sys.executable, "-P", "-m", "mercenary", "bench", bench, *arguments],
         env=environment,
         cwd=folder,
         capture_output=True,

@@ -19,6 +19,7 @@ from mercenary.db.engine import Database
 from mercenary.db.outbox import Event, Row
 from mercenary.db.pages import End, PageAsk
 from mercenary.errors import DeadlineExceeded, Unavailable
+from mercenary.events.relay import Relay, database_for
 from mercenary.events.sinks import Handover
 from mercenary.seeding.seed import seed
 from mercenary.stats import queries, service
@@ -26,6 +27,7 @@ from mercenary.stats.schedule import Refresher
 from mercenary.stats.schemas import MarketplaceQuery, SkillStats, SkillStatsQuery
 from tests.db.conftest import connected
 from tests.db.plans import plan_of
+from tests.events.conftest import FILL
 
 PATIENCE = 30.0
 READERS = 50
@@ -267,6 +269,32 @@ async def test_a_refresher_survives_a_database_that_refuses(
             await until(is_told)
         await filled.execute("ALTER TABLE elsewhere RENAME TO stats_refreshes")
         await until(skills)
+
+
+async def test_the_relay_has_them_refreshed_and_isnt_held_up_by_it(
+    migrated_uri: str, filled: asyncpg.Connection
+) -> None:
+    """Rows are handed on and deleted while a refresh waits."""
+
+    async def is_handed_on() -> bool:
+        return bool(await filled.fetchval("SELECT count(*) = 0 FROM outbox"))
+
+    changed = replace(settings.get(), stats_every=3600.0, stats_changes=100, stats_least=0.01)
+    stopping = asyncio.Event()
+    async with opened(migrated_uri):
+        relaying = database_for(replace(changed, relay_turn=PATIENCE), migrated_uri)
+        async with Refresher(relaying) as refresher:
+            relay = asyncio.create_task(Relay(relaying, [refresher]).run(stopping))
+            async with connected(migrated_uri) as holder, holder.transaction():
+                await holder.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
+                for _ in range(2):
+                    await filled.execute(FILL, 100)
+                    await until(is_handed_on)
+                    await until(lambda: waiting(migrated_uri))
+            await until(skills)
+            stopping.set()
+            await relay
+        await relaying.close()
 
 
 async def test_seeding_leaves_them_refreshed(migrated_uri: str) -> None:

@@ -16,6 +16,7 @@ from mercenary.bench import lists as lists_bench
 from mercenary.bench import load, show, storm, zipf
 from mercenary.bench import overload as overload_bench
 from mercenary.bench import relay as relay_bench
+from mercenary.bench import stats as stats_bench
 from mercenary.bench.generator import GENERATORS
 from mercenary.cli.failures import CommandError
 from mercenary.local.children import ChildError, Halted
@@ -253,6 +254,41 @@ def counts(**given: Any) -> None:
         raise CommandError(_last_line(error)) from error
     click.echo(counts_bench.as_markdown(rows))
     sys.exit(0 if counts_bench.met(rows) else 1)
+
+
+@command.command()
+@click.option(
+    "--runs",
+    type=click.IntRange(1, 100),
+    default=stats_bench.Options.runs,
+    show_default=True,
+    help="Refreshes; medians are shown.",
+)
+@click.option(
+    "--asks",
+    type=click.IntRange(1, 100_000),
+    default=stats_bench.Options.asks,
+    show_default=True,
+    help="Reads of each kind before each of them.",
+)
+@click.option(
+    "--scale",
+    default=stats_bench.Options.scale,
+    show_default=True,
+    help="Projects in a private stack: 1k, 100k, 1M.",
+)
+@click.option("--database", help="The URI of a seeded database instead. It is refreshed.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the result there.")
+def stats(*, file: Path | None, **given: Any) -> None:
+    """Measure a refresh of the statistics, and their readers beside it.
+
+    In about eight minutes, half of which go by until a million projects are seeded. Readers may
+    take three times as long as alone.
+    """
+    report = _measured(file, lambda say: stats_bench.measure(stats_bench.Options(**given), say))
+    for line in stats_bench.lines(report):
+        click.echo(line)
+    sys.exit(0 if report.met else 1)
 
 
 def _measured(file: Path | None, measure: Callable[[Say], Result]) -> Result:
