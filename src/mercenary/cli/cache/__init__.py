@@ -2,6 +2,7 @@
 
 import click
 
+from mercenary.cli.cache.purge import command as purge
 from mercenary.cli.cache.stats import command as stats
 
 
@@ -11,3 +12,4 @@ def command() -> None:
 
 
 command.add_command(stats, "stats")
+command.add_command(purge, "purge")
