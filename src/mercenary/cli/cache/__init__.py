@@ -4,6 +4,7 @@ import click
 
 from mercenary.cli.cache.purge import command as purge
 from mercenary.cli.cache.stats import command as stats
+from mercenary.cli.cache.warm import command as warm
 
 
 @click.group()
@@ -12,4 +13,5 @@ def command() -> None:
 
 
 command.add_command(stats, "stats")
+command.add_command(warm, "warm")
 command.add_command(purge, "purge")
