@@ -68,3 +68,28 @@ def test_status_of_nothing_says_what_to_do(tmp_path: Path) -> None:
         "well": False,
         "services": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("purge",), "--tag T"),
+        (("purge", "--all", "--tag", "projects"), "--tag T"),
+        (("purge", "--tag", "porject:17"), "tags are project:ID, projects"),
+        (("purge", "--tag", "project:01"), "project:ID"),
+        (("explain", "projects"), "no path"),
+        (("warm",), "no database"),
+    ],
+)
+def test_a_cache_command_that_makes_no_sense_is_refused(
+    arguments: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SQLALCHEMY_DATABASE_URI", raising=False)
+    monkeypatch.setenv("MERCENARY_DATA", str(tmp_path))
+    answer = CliRunner().invoke(main, ["cache", *arguments])
+    assert answer.exit_code == 2
+    assert words in answer.stderr
+    assert answer.stderr.count("\n") == 1

@@ -52,6 +52,20 @@ class Found(msgspec.Struct, frozen=True):
     leased: bool
 
 
+class Inspection(msgspec.Struct, frozen=True):
+    """All that Valkey has about an entry, whether it counts or not. Times are seconds.
+
+    `left` is of the entry's lifetime, `word` of the relay's word; None where they aren't there.
+    """
+
+    envelope: Envelope | None
+    size: int
+    left: float | None
+    leased: bool
+    word: float | None
+    shown: Shown | None
+
+
 @dataclass(slots=True)
 class ShelfMeasures:
     """What one process has asked of this tier."""
@@ -129,6 +143,36 @@ class Shelf:
         except ValkeyAway:
             self.measures.lost += 1
 
+    async def inspect(self, want: Want[Any]) -> Inspection:
+        """What is stored for somebody who wants to know why.
+
+        Raises:
+            ValkeyAway: there is no answer.
+        """
+        digest = want.digest
+
+        async def ask(redis: Redis) -> Any:
+            async with redis.pipeline(transaction=False) as pipeline:
+                pipeline.get(entry_key(digest))
+                for key in (entry_key(digest), _lease_key(digest), WORD):
+                    pipeline.pttl(key)
+                pipeline.hmget(CLOCKS, [_EPOCH, *map(str, want.slots)])
+                return await pipeline.execute()
+
+        stored, left, lease, word, shown = await self.valkey.ask(ask)
+        try:
+            envelope = None if stored is None else _decoder.decode(stored)
+        except msgspec.MsgspecError:
+            envelope = None
+        return Inspection(
+            envelope,
+            size=len(stored or b""),
+            left=left / 1000 if left >= 0 else None,
+            leased=lease >= 0,
+            word=word / 1000 if word >= 0 else None,
+            shown=None if shown[0] is None else tuple(shown),
+        )
+
     async def close(self) -> None:
         """Let what is under way finish."""
         for batch in (self._looks, self._puts, self._leases):
@@ -152,7 +196,7 @@ class Shelf:
 
         async def ask(redis: Redis) -> Any:
             async with redis.pipeline(transaction=False) as pipeline:
-                pipeline.mget(WORD, *map(_entry_key, digests), *map(_lease_key, digests))
+                pipeline.mget(WORD, *map(entry_key, digests), *map(_lease_key, digests))
                 pipeline.hmget(CLOCKS, [_EPOCH, *map(str, slots)])
                 return await pipeline.execute()
 
@@ -185,7 +229,7 @@ class Shelf:
             async with redis.pipeline(transaction=False) as pipeline:
                 for put in puts:
                     if put.envelope and put.milliseconds > 0:
-                        pipeline.set(_entry_key(put.digest), put.envelope, px=put.milliseconds)
+                        pipeline.set(entry_key(put.digest), put.envelope, px=put.milliseconds)
                 await pipeline.execute()
 
         await self.valkey.ask(ask)
@@ -203,7 +247,8 @@ class Shelf:
         return [bool(taken) for taken in await self.valkey.ask(ask)]
 
 
-def _entry_key(digest: str) -> str:
+def entry_key(digest: str) -> str:
+    """The name of an entry in Valkey."""
     return f"cache:e:{digest}"
 
 
