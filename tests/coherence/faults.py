@@ -19,6 +19,7 @@ from tests.coherence.hosts import Host, Hosts, wake
 LONGEST_REPAIR: Final = 60.0  # seconds
 _POLL: Final = 0.05
 _TWO_AT_ONCE: Final = 0.3
+_ALL_AT_ONCE: Final = 0.4
 _OF_VALKEY: Final = frozenset(
     {"Valkey killed", "Valkey stopped", "Valkey paused", "Valkey flushed", "subscriptions cut"}
 )
@@ -39,7 +40,7 @@ class Faults:
             "subscriptions cut": self._subscriptions_cut,
             "worker killed after its commit": self._worker_killed_after_commit,
             "worker killed": self._worker_killed,
-            "worker stopped": self._worker_stopped,
+            "workers stopped": self._workers_stopped,
             "relays killed": self._relays_killed,
             "relays stopped": self._relays_stopped,
         }
@@ -123,13 +124,16 @@ class Faults:
         yield
 
     @asynccontextmanager
-    async def _worker_stopped(self) -> AsyncIterator[None]:
-        pid = self.chance.choice(self._some_host().workers)
-        os.kill(pid, signal.SIGSTOP)
+    async def _workers_stopped(self) -> AsyncIterator[None]:
+        workers = self._some_host().workers
+        stopped = workers if self.chance.random() < _ALL_AT_ONCE else self.chance.sample(workers, 1)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
 
     @asynccontextmanager
     async def _relays_killed(self) -> AsyncIterator[None]:
