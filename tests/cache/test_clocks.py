@@ -143,3 +143,15 @@ def test_processes_share_a_table_and_never_bring_a_value_back(tmp_path: Path) ->
         writer.join()
         assert writer.exitcode == 0
     assert len(seen) > 2
+
+
+def test_a_file_from_before_the_machine_restarted_has_heard_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    Clocks(tmp_path / "clocks").hear(now)
+    monkeypatch.setattr(clocks, "monotonic", lambda: now - 3600)
+    anew = Clocks(tmp_path / "clocks")
+    assert anew.heard == 0
+    anew.hear(now - 3601)
+    assert anew.heard == pytest.approx(now - 3601)

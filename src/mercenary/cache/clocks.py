@@ -78,6 +78,9 @@ class Clocks:
             finally:
                 os.close(handle)
         self._words = memoryview(self._map).cast("Q")
+        if self.heard > monotonic():
+            # A file that has outlived the machine's restart, with which its clock began anew.
+            self._words[_HEARD] = 0
 
     @property
     def heard(self) -> float:

@@ -78,12 +78,15 @@ class Standing(IntEnum):
 class Coverage:
     """What the clocks showed when somebody began to read: what the value knows of."""
 
-    __slots__ = ("begun", "filled", "relaxed", "shown", "slots")
+    __slots__ = ("begun", "filled", "may_be_kept", "relaxed", "shown", "slots")
 
     def __init__(self, want: Want[Any], clocks: Clocks, now: float) -> None:
         self.slots = want.slots
         self.relaxed = want.relaxed
         self.shown = clocks.read_all(want.slots)
+        # Judged now and not when it is read: under a mark that expires in between, nobody has moved
+        # these clocks for what was announced meanwhile.
+        self.may_be_kept = not any(map(clocks.is_being_written, self.shown))
         self.begun = now
         # Knows all that was committed before; never young where that was found out by others.
         self.filled = now
@@ -100,16 +103,13 @@ class Coverage:
         self.slots = tuple(slot for slot, _ in clocks)
         self.shown = tuple(shown for _, shown in clocks)
         self.relaxed = self.relaxed and other.relaxed
+        self.may_be_kept = self.may_be_kept and other.may_be_kept
         self.filled = min(self.filled, other.filled)
 
     @property
     def knows_all(self) -> bool:
         """Whether it knows all that was committed when the reading began."""
         return self.filled >= self.begun
-
-    def may_be_kept(self, clocks: Clocks) -> bool:
-        """Whether what is read now will be worth keeping."""
-        return self.relaxed or not any(map(clocks.is_being_written, self.shown))
 
     def stands(self, clocks: Clocks, now: float) -> Standing:
         """Whether it still counts at a moment."""

@@ -320,13 +320,12 @@ class Tiers:
         self.measures.fills += 1
         lifetime = want.seconds or self.seconds
         encoded = want.codec.encode(value)
-        may_be_kept = not any(map(self.clocks.is_being_written, coverage.shown))
-        if may_be_kept or coverage.relaxed:
+        if coverage.may_be_kept or coverage.relaxed:
             self._remember(want, value, len(encoded), coverage, lifetime, cost)
         if shown is None:
             return
         is_current = self.clocks.unmoved(coverage.slots, coverage.shown)
-        if may_be_kept and coverage.knows_all and is_current:
+        if coverage.may_be_kept and coverage.knows_all and is_current:
             envelope = Envelope(want.key, shown, time.time(), cost, encoded)
             put = self.shelf.put(want, envelope, seconds=lifetime, leased=leased)
         elif leased:
