@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from mercenary.cache import tiers as tiers_module
 from mercenary.cache.announcer import Announcer
 from mercenary.cache.clocks import Clocks
 from mercenary.cache.entries import YOUNG_SECONDS, Codec, Entry, Standing, Want
@@ -51,10 +54,13 @@ class Rows:
 
 
 @pytest.fixture
-async def rows(tmp_path: Path) -> Rows:
+async def rows(tmp_path: Path) -> AsyncIterator[Rows]:
     clocks = Clocks(tmp_path / "clocks")
     nowhere = Valkey("redis://127.0.0.1:1/0", seconds=0.05)
-    return Rows(Tiers(clocks, Memory(1 << 20), Shelf(nowhere), seconds=60.0, deadline=5.0))
+    tiers = Tiers(clocks, Memory(1 << 20), Shelf(nowhere), seconds=60.0, deadline=5.0)
+    yield Rows(tiers)
+    await tiers.close()
+    await nowhere.close()
 
 
 async def test_the_second_page_doesnt_count_again(rows: Rows) -> None:
@@ -139,3 +145,42 @@ async def test_a_page_whose_total_was_counted_for_it_is_shared(valkey: EmbeddedV
     for host in (here, there):
         await host.tiers.close()
     await way.close()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until the condition holds."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.001)
+
+
+async def test_nobody_joins_a_page_that_waits_for_a_total_too_old_for_them(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is slow: the total of before a write comes when that is long acknowledged."""
+    counted = asyncio.Event()
+
+    async def count_slowly() -> int:
+        rows.counted, count = rows.counted + 1, rows.count
+        await counted.wait()
+        return count
+
+    async def show() -> int:
+        return (await rows.tiers.get(rows.total, count_slowly))[0]
+
+    def ask(want: Want[int], fill: Any) -> "asyncio.Task[tuple[int, Source]]":
+        return asyncio.create_task(rows.tiers.get(want, fill))
+
+    asked = [ask(rows.total, count_slowly)]
+    await eventually(lambda: rows.counted == 1)
+    rows.add()
+    asked.append(ask(rows.page, show))
+    await eventually(lambda: rows.tiers.measures.joined == 1)
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + YOUNG_SECONDS, time=time.time)
+    monkeypatch.setattr(tiers_module, "time", later)
+    rows.tiers.clocks.hear(later.monotonic())
+    asked.append(ask(rows.page, show))
+    await eventually(lambda: rows.counted == 2 or rows.tiers.measures.joined == 2)
+    counted.set()
+    assert [found for found, _ in await asyncio.gather(*asked)] == [1, 1, 2]

@@ -145,6 +145,9 @@ class Tiers:
             flight = self._depart(want, fill, now)
         else:
             self.measures.joined += 1
+        if outer is not None:
+            # Not only on arrival: whoever joins the outer fill meanwhile joins this one, too.
+            outer.coverage.lean_on(flight.coverage)
         return await self._arrival(flight), flight.source
 
     async def force(self, want: Want[V], fill: Callable[[], Awaitable[V]]) -> V:
