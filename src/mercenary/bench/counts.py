@@ -73,7 +73,15 @@ def measure(options: Options, say: Callable[[str], None]) -> list[Row]:
         server = EmbeddedValkey(folder)
         server.start()
         exits.callback(server.stop)
-        return asyncio.run(_measure(options, uri, server.url(), say))
+        section = CacheSection(cache_redis_url=server.url())
+        settings = replace(
+            load_settings().settings,
+            statement_timeout=_STATEMENT_SECONDS,
+            request_deadline=_STATEMENT_SECONDS,
+            cache_config=CacheConfig(default=section),
+            shared_memory=folder / "clocks",
+        )
+        return asyncio.run(_measure(settings, uri, options.runs, say))
 
 
 def met(rows: Sequence[Row]) -> bool:
@@ -96,38 +104,37 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 
 async def _measure(
-    options: Options, uri: str, cache_url: str, say: Callable[[str], None]
+    settings: Settings, uri: str, runs: int, say: Callable[[str], None]
 ) -> list[Row]:
-    settings = replace(
-        load_settings().settings,
-        statement_timeout=_STATEMENT_SECONDS,
-        request_deadline=_STATEMENT_SECONDS,
-        cache_config=CacheConfig(default=CacheSection(cache_redis_url=cache_url)),
-    )
     async with _opened(settings, uri):
         rows = []
         async for name, listing, filters in _lists():
             say(f"{name} …")
-            rows.append(await _row(name, listing, filters, options.runs))
+            rows.append(await _row(name, listing, filters, runs))
         return rows
 
 
 @asynccontextmanager
 async def _opened(settings: Settings, uri: str) -> AsyncIterator[None]:
+    """What a worker has: a database, a Valkey, and the caches in front of them."""
     database = engine.Database(settings, uri)
     engine.use(database)
-    cache = valkey.Valkey(settings.cache_config.default.cache_redis_url, seconds=_READY_SECONDS)
+    cache = valkey.Valkey(
+        settings.cache_config.default.cache_redis_url, seconds=settings.valkey_timeout
+    )
     valkey.use(cache)
     kept = caches.Caches(settings, uri)
     kept.start()
     caches.use(kept)
-    yield
-    caches.use(None)
-    await kept.close()
-    valkey.use(None)
-    await cache.close()
-    engine.use(None)
-    await database.close()
+    try:
+        yield
+    finally:
+        caches.use(None)
+        await kept.close()
+        valkey.use(None)
+        await cache.close()
+        engine.use(None)
+        await database.close()
 
 
 async def _lists() -> AsyncIterator[tuple[str, Listing[Any], Filters]]:
