@@ -97,7 +97,7 @@ async def test_a_server_of_another_kind_is_refused() -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         target = Target("127.0.0.1", server.sockets[0].getsockname()[1])
         with pytest.raises(SetupError, match="in another form"):
-            await asyncio.to_thread(explore, target)
+            await asyncio.to_thread(explore, target, ["token"])
 
 
 async def test_the_listener_on_a_port_is_found_and_measured() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mercenary.bench import generator, load
-from mercenary.bench.http_answers import Answer, AnswerReader
+from mercenary.bench.http_answers import CACHE_WORDS, Answer, AnswerReader
 from mercenary.bench.traffic import Ask, Target, Traffic
 from mercenary.bench.wrk import lua, read_result
 
@@ -166,6 +166,12 @@ def test_an_answer_is_whole_with_its_last_byte_wherever_it_is_cut(answer: bytes)
         reader = AnswerReader()
         assert reader.feed(answer[:cut]) is None
         assert reader.feed(answer[cut:]) == Answer(int(answer[9:12]), answer is LAST)
+
+
+@pytest.mark.parametrize("number", range(1, len(CACHE_WORDS)))
+def test_what_the_cache_did_is_read(number: int) -> None:
+    head = f"HTTP/1.1 204 No Content\r\nX-Cache: {CACHE_WORDS[number]}\r\n\r\n"
+    assert AnswerReader().feed(head.encode()) == Answer(204, closes=False, cache=number)
 
 
 def test_an_answer_without_a_body_needs_no_length() -> None:

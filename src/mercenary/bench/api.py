@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mercenary.bench import bare_asgi, contenders, facts, load, zipf
+from mercenary.bench import bare_asgi, contenders, facts, load, rates, zipf
 from mercenary.bench.contenders import Contender, Place
-from mercenary.bench.generator import Generator, GeneratorName
+from mercenary.bench.generator import GeneratorName
 from mercenary.bench.interrupt import ctrl_c_noted
 from mercenary.bench.marketplace import (
     BASE,
@@ -28,9 +28,10 @@ from mercenary.bench.marketplace import (
     headline_bodies,
     project_bodies,
 )
-from mercenary.bench.processes import listener, usage
+from mercenary.bench.processes import listener
+from mercenary.bench.rates import Course
 from mercenary.bench.report import PRODUCT, Floor, Measurement, Report, judge
-from mercenary.bench.traffic import WRITE_SHARE, Ask, Target, Traffic
+from mercenary.bench.traffic import UNCACHED, WRITE_SHARE, Ask, Target, Traffic
 from mercenary.settings import SetupError, cores
 from mercenary.settings import load as load_settings
 
@@ -42,14 +43,7 @@ FLOORS: Final[Mapping[str, Floor | None]] = {
     "list-projects-uncached": None,
     "create-project": Floor(850, 120),
 }
-UNCACHED: Final = ("Cache-Control: no-cache",)
 _DRAWN_IDS: Final = 1 << 18
-_WARM_UP_SECONDS: Final = 1
-# A worker verifies each token once, which takes longer than all the rest of a request and happens
-# every 15 minutes outside of a bench. After three requests a caller, 95% have been met.
-_REQUESTS_TO_MEET: Final = 3
-# Slow contenders don't get to know everybody: so many times a run's seconds is the limit.
-_MEETING_RUNS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ class Bench:
     """Everything that a run needs."""
 
     options: Options
-    generator: Generator
+    course: Course
     contenders: Sequence[Contender]
     traffic: Mapping[tuple[str, str], Traffic]
     say: Callable[[str], None]
@@ -96,12 +90,14 @@ def measure(options: Options, say: Callable[[str], None]) -> Report:
             place = exits.enter_context(contenders.private_stack(options.scale, options.workers))
         else:
             place = _running(options)
-        market = explore(place.product.target)
+        market = explore(place.product.target, place.product.callers.everybody)
         asks = Asks(market, zipf.draw(market.projects, _DRAWN_IDS, exponent=options.exponent))
         running = list(exits.enter_context(_all(place, asks, options, say)))
-        bench = Bench(options, generator, running, asks.traffic(running), say)
+        course = Course(generator, options.seconds, options.connections)
+        bench = Bench(options, course, running, asks.traffic(running), say)
         for contender in running:
-            _meet_callers(bench, contender)
+            traffic = bench.traffic[next(iter(FLOORS)), contender.name]
+            say(course.meet(contender, traffic, options.workers))
         measurements = [one for run in range(options.runs) for one in _run(bench, run)]
     return Report(
         machine=facts.machine(extra_packages=("fastapi", "pydantic")),
@@ -203,76 +199,14 @@ def _all(
         yield running
 
 
-def _meet_callers(bench: Bench, contender: Contender) -> None:
-    """Load a contender until each of its workers has met most of the callers."""
-    wanted = _REQUESTS_TO_MEET * bench.options.workers * len(contender.callers.everybody)
-    traffic = bench.traffic[next(iter(FLOORS)), contender.name]
-    seconds = requests = 0
-    while requests < wanted and seconds < _MEETING_RUNS * bench.options.seconds:
-        loaded = _load(bench, contender, traffic, bench.options.seconds, seed=1000 + seconds)
-        requests += loaded.outcome.requests
-        seconds += bench.options.seconds
-    bench.say(f"Warmed {contender.name} up by {requests:,} requests in {seconds} s")
-
-
 def _run(bench: Bench, run: int) -> Iterator[Measurement]:
     for row in FLOORS:
         for contender in bench.contenders:
-            traffic = bench.traffic[row, contender.name]
-            _load(bench, contender, traffic, _WARM_UP_SECONDS, seed=2 * run)
-            measurement = _measured(bench, contender, traffic, row, run)
-            busy = f"generator {measurement.busy:.0%} busy"
-            if measurement.busy > load.BUSY_SHARE:
-                busy += ", SO IT MAY BE WHAT IS MEASURED"
-            bench.say(
-                f"{run + 1}/{bench.options.runs} {row} {contender.name}: "
-                f"{measurement.rate:,.0f}/s, p95 {measurement.p95_ms:.1f} ms, "
-                f"{measurement.error_count} errors ({busy})"
+            measurement = bench.course.measure(
+                contender, bench.traffic[row, contender.name], row, run
             )
+            bench.say(rates.line_of(measurement, bench.options.runs))
             yield measurement
-
-
-def _measured(
-    bench: Bench, contender: Contender, traffic: Traffic, row: str, run: int
-) -> Measurement:
-    server, database = contender.server_pid, contender.database_pid
-    before = usage(server), usage(database)
-    loaded = _load(bench, contender, traffic, bench.options.seconds, seed=2 * run + 1)
-    after = usage(server), usage(database)
-    outcome = loaded.outcome
-    return Measurement(
-        row=row,
-        contender=contender.name,
-        run=run,
-        rate=round(loaded.rate, 1),
-        requests=outcome.requests,
-        p50_ms=outcome.p50_ms,
-        p95_ms=outcome.p95_ms,
-        p99_ms=outcome.p99_ms,
-        errors=outcome.errors,
-        server_cpu_s=_used(server, before[0].cpu_seconds, after[0].cpu_seconds),
-        database_cpu_s=_used(database, before[1].cpu_seconds, after[1].cpu_seconds),
-        rss_mib=round(after[0].rss_mib, 1) if server is not None else None,
-        generator_cpu_s=round(loaded.cpu_seconds, 3),
-        busy=round(loaded.share, 3),
-    )
-
-
-def _load(
-    bench: Bench, contender: Contender, traffic: Traffic, seconds: int, *, seed: int
-) -> load.Load:
-    return load.run(
-        bench.generator,
-        traffic,
-        contender.target,
-        seconds=seconds,
-        connections=bench.options.connections,
-        seed=seed,
-    )
-
-
-def _used(pid: int | None, before: float, after: float) -> float | None:
-    return round(after - before, 3) if pid is not None else None
 
 
 def _running(options: Options) -> Place:
@@ -324,7 +258,7 @@ def _detail(
         "workers": options.workers,
         "connections": options.connections,
         "seconds": options.seconds,
-        "generator": bench.generator.name,
-        "threads": bench.generator.threads,
+        "generator": bench.course.generator.name,
+        "threads": bench.course.generator.threads,
         "measurements": msgspec.to_builtins(measurements),
     }

@@ -162,7 +162,7 @@ def _processes(connections: int) -> int:
 def _parts(options: Options, place: Place, folder: Path, processes: int) -> list[Part]:
     """What each process is to do."""
     target = place.product.target
-    market = explore(target)
+    market = explore(target, place.product.callers.everybody)
     asks = Asks(market, zipf.draw(market.projects, _DRAWN_IDS))
     traffic: Traffic = asks.rows(place.product)["get-project"]
     whole = lay_out(

@@ -29,8 +29,11 @@ from mercenary.settings import SetupError
 
 BARE: Final = "bare-asgi"
 PLAIN: Final = "plain-fastapi"
+EXTRA: Final = ("cashews", "fastapi", "pydantic")
+"""The packages of the extra `bench`."""
 HOST: Final = "127.0.0.1"
 CALLERS: Final = 10_000
+_ADMINS: Final = 8
 # A bench may take longer than a token of the product lives.
 _TOKEN_SECONDS: Final = 86_400
 _READY_SECONDS: Final = 600.0
@@ -103,29 +106,43 @@ def read_tokens(file: Path) -> dict[str, Claims]:
 
 
 def _mint(stack: Stack, environment: Mapping[str, str]) -> dict[str, Claims]:
-    """Tokens of clients and freelancers, and one of an admin, who may change any project."""
+    """Tokens of clients and freelancers, and of some admins, who may change any project.
+
+    One admin alone would soon have written as often in an hour as anybody may.
+    """
     file = stack.folder / "tokens"
     lifetime = ("--lifetime", str(_TOKEN_SECONDS))
     many = mercenary_command("token", "--count", str(CALLERS), "--out", str(file), *lifetime)
     run_once(many, environment=environment, halted=interrupted)
     tokens = read_tokens(file)
-    admin = asyncio.run(_admin(stack.database_uri))
-    if admin is not None:
+    for admin in asyncio.run(_admins(stack.database_uri)):
         one = mercenary_command("token", "--user", str(admin), *lifetime)
         token = run_once(one, environment=environment, halted=interrupted).strip()
         tokens[token] = claims_of(token)
     return tokens
 
 
-async def _admin(uri: str) -> int | None:
+async def _admins(uri: str) -> list[int]:
     connection = await asyncpg.connect(uri)
     try:
-        found: int | None = await connection.fetchval(
-            "SELECT min(id) FROM users WHERE role = 'admin' AND is_active"
+        found = await connection.fetch(
+            "SELECT id FROM users WHERE role = 'admin' AND is_active ORDER BY id LIMIT $1", _ADMINS
         )
     finally:
         await connection.close()
-    return found
+    return [row["id"] for row in found]
+
+
+@contextmanager
+def another(
+    place: Place, name: str, folder: Path, workers: int, settings: Mapping[str, str]
+) -> Iterator[Contender]:
+    """The product once more on the same servers, with other settings by their environment names."""
+    environment = {**place.environment, **settings}
+    with _served(name, _serve("mercenary.app", workers), environment, folder) as (port, pid):
+        yield Contender(
+            name, Target(HOST, port), place.product.callers, pid, place.product.database_pid
+        )
 
 
 @contextmanager
@@ -136,7 +153,8 @@ def bare(
     for name, body in answers.items():
         (folder / name).write_bytes(body)
     environment = {**place.environment, bare_asgi.ANSWERS: str(folder)}
-    with _served(BARE, "mercenary.bench.bare_asgi", environment, folder, workers) as (port, pid):
+    command = _serve("mercenary.bench.bare_asgi", workers)
+    with _served(BARE, command, environment, folder) as (port, pid):
         yield Contender(BARE, Target(HOST, port), place.product.callers, pid, None)
 
 
@@ -155,7 +173,8 @@ def plain(place: Place, uri: str, folder: Path, workers: int) -> Iterator[Conten
         plain_fastapi.DATABASE: uri,
         plain_fastapi.SECRET: secret,
     }
-    with _served(PLAIN, plain_fastapi.__name__, environment, folder, workers) as (port, pid):
+    command = _serve(plain_fastapi.__name__, workers)
+    with _served(PLAIN, command, environment, folder) as (port, pid):
         yield Contender(
             PLAIN, Target(HOST, port), Callers.of(tokens), pid, place.product.database_pid
         )
@@ -167,10 +186,10 @@ def require_extra() -> None:
     Raises:
         SetupError: a package of the extra is missing.
     """
-    missing = [name for name in ("fastapi", "pydantic") if importlib.util.find_spec(name) is None]
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         raise SetupError(
-            f"{' and '.join(missing)} is missing, which the yardstick {PLAIN} needs; "
+            f"{' and '.join(missing)} is missing, which the yardsticks need; "
             "`make bench` installs it, or: pip install 'mercenary[bench]'"
         )
 
@@ -186,12 +205,12 @@ def _stopping(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def _served(
-    name: str, module: str, environment: Mapping[str, str], folder: Path, workers: int
+    name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path
 ) -> Iterator[tuple[int, int | None]]:
     with hold_port(HOST, 0) as port:
         child = Child(
             name,
-            _serve(module, port, workers),
+            [*command, "--port", str(port)],
             folder / f"{name}.log",
             lambda: http_answers(HOST, port, "/docs"),
             environment={**os.environ, **environment},
@@ -204,6 +223,6 @@ def _served(
             child.stop()
 
 
-def _serve(module: str, port: int, workers: int) -> Sequence[str]:
-    where = ("--host", HOST, "--port", str(port), "--workers", str(workers))
+def _serve(module: str, workers: int) -> Sequence[str]:
+    where = ("--host", HOST, "--workers", str(workers))
     return mercenary_command("serve", "--target", f"{module}:create_app", *where)

@@ -6,14 +6,19 @@ from typing import Final, NamedTuple
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
 _CLOSES: Final = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
+_CACHE: Final = re.compile(rb"\r\nx-cache:[ \t]*([a-z-]+)", re.IGNORECASE)
+CACHE_WORDS: Final = ("", "hit-memory", "hit-redis", "miss", "bypass")
+"""What X-Cache may say, the first of them where there is none."""
+_WORD_NUMBERS: Final = {word.encode(): number for number, word in enumerate(CACHE_WORDS)}
 _END_OF_CHUNKS: Final = b"\r\n0\r\n\r\n"
 
 
 class Answer(NamedTuple):
-    """The status, and whether the server hangs up after it."""
+    """The status, whether the server hangs up after it, and the number of what X-Cache says."""
 
     status: int
     closes: bool
+    cache: int = 0
 
 
 class AnswerReader:
@@ -34,7 +39,9 @@ class AnswerReader:
         if not _is_whole(head, status, received[end + 4 :]):
             return None
         self._received = b""
-        return Answer(status, _CLOSES.search(head) is not None)
+        cache = _CACHE.search(head)
+        number = 0 if cache is None else _WORD_NUMBERS[cache[1].lower()]
+        return Answer(status, _CLOSES.search(head) is not None, number)
 
 
 def _is_whole(head: bytes, status: int, body: bytes) -> bool:

@@ -99,15 +99,15 @@ def claims_of(token: str) -> Claims:
         ) from error
 
 
-def explore(target: Target) -> Marketplace:
-    """Walk the public lists.
+def explore(target: Target, tokens: Sequence[str]) -> Marketplace:
+    """Walk the public lists, as the first of the callers: a guest may take fewer pages.
 
     Raises:
         SetupError: the API doesn't answer as it should, or has nothing to ask about.
     """
-    pages = list(_walk(target, "/projects", MAX_PROJECTS))
+    pages = list(_walk(target, tokens, "/projects", MAX_PROJECTS))
     projects = [project.id for page in pages for project in page.items]
-    skills = [skill.id for page in _walk(target, "/skills", 1_000) for skill in page.items]
+    skills = [skill.id for page in _walk(target, tokens, "/skills", 1_000) for skill in page.items]
     if not projects or not skills:
         raise SetupError(
             f"{target.url} has no projects or no skills to ask about; `mercenary seed` fills it"
@@ -159,12 +159,12 @@ def searches() -> list[str]:
     return list(_WORDS)
 
 
-def _walk(target: Target, path: str, most: int) -> Iterator[_Page]:
+def _walk(target: Target, tokens: Sequence[str], path: str, most: int) -> Iterator[_Page]:
     parameters: dict[str, str | int] = {"limit": _PAGE}
     found = 0
     with closing(_connection(target)) as connection:
         while found < most:
-            ask = Ask("GET", f"{BASE}{path}?{urlencode(parameters)}")
+            ask = Ask("GET", f"{BASE}{path}?{urlencode(parameters)}", tokens)
             try:
                 page = msgspec.json.decode(_answer(connection, target, ask, 0), type=_Page)
             except msgspec.MsgspecError as error:

@@ -5,7 +5,8 @@ A request is due at a moment drawn beforehand (a Poisson process), and counts fr
 also where this side was late in sending it. A phase with `callers` is closed instead: so many ask
 again as soon as they are answered, which finds the most that there is to reach.
 
-The process runs this module with the path of its score and leaves what it saw beside it.
+The process runs this module with the path of its score, prints each phase's name as it begins, and
+leaves what it saw beside the score.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import sys
 import time
 from array import array
 from collections import deque
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, count
 from pathlib import Path
 from typing import Final, cast
@@ -22,7 +24,7 @@ from typing import Final, cast
 import msgspec
 import uvloop
 
-from mercenary.bench.http_answers import AnswerReader
+from mercenary.bench.http_answers import Answer, AnswerReader
 from mercenary.bench.traffic import read_lines
 
 # Requests due within a tick are sent together; the loop sleeps no finer anyway.
@@ -30,18 +32,23 @@ _TICK_SECONDS: Final = 0.001
 # How long answers are waited for when the last phase is over, in seconds.
 _PATIENCE_SECONDS: Final = 5.0
 NO_ANSWER: Final = 0
+_DRAWN_AT_ONCE: Final = 4096
 
 
 class Kind(msgspec.Struct, frozen=True):
     """One kind of request: `weight` of all; `{}` in its path stands for one of `fillings`.
 
-    The score's folder holds the lists that `name` begins: tokens, bodies and fillings.
+    The score's folder holds the lists that `name` begins: tokens, bodies and fillings, which are
+    drawn by Zipf's law, the first the most often; with `exponent` 0 all alike. `lines` are further
+    lines of the head.
     """
 
     name: str
     weight: float
     method: str
     path: str
+    lines: Sequence[str] = ()
+    exponent: float = 0.0
 
 
 class Phase(msgspec.Struct, frozen=True):
@@ -68,19 +75,32 @@ class Score(msgspec.Struct, frozen=True):
 class Played(msgspec.Struct, frozen=True):
     """Of each request, in columns: its phase, kind and status (`NO_ANSWER` for none).
 
-    `due` is when it should have been sent, in nanoseconds since the beginning; `late` how much
-    later it was sent; `took` the time from the sending to the whole answer.
+    `filling` is the number of what it asked about, in its kind's list; `cache` the number, of
+    `CACHE_WORDS`, of what X-Cache said. `due` is when it should have been
+    sent, in nanoseconds since the beginning; `late` how much later it was sent; `took` the time
+    from the sending to the whole answer.
     """
 
     phase: "array[int]"
     kind: "array[int]"
+    filling: "array[int]"
     status: "array[int]"
+    cache: "array[int]"
     due: "array[int]"
     late: "array[int]"
     took: "array[int]"
 
 
-COLUMNS: Final = {"phase": "B", "kind": "B", "status": "H", "due": "q", "late": "q", "took": "q"}
+COLUMNS: Final = {
+    "phase": "B",
+    "kind": "B",
+    "filling": "l",
+    "status": "H",
+    "cache": "B",
+    "due": "q",
+    "late": "q",
+    "took": "q",
+}
 
 
 class Composer:
@@ -94,30 +114,44 @@ class Composer:
         self._run = f"{score.port}-{time.time_ns():x}"
         self._host = f"{score.address}:{score.port}"
         self._kinds = [
-            (kind, {part: read_lines(folder, f"{kind.name}.{part}") for part in PARTS})
+            (
+                kind,
+                {part: read_lines(folder, f"{kind.name}.{part}") for part in PARTS},
+                "".join(f"{line}\r\n" for line in kind.lines),
+            )
             for kind in score.kinds
         ]
+        self._fillings = [
+            self._drawn(len(lists["fillings"]), kind.exponent) for kind, lists, _ in self._kinds
+        ]
 
-    def next(self) -> tuple[int, bytes]:
-        """A request's kind, by number, and its bytes."""
+    def next(self) -> tuple[int, int, bytes]:
+        """A request's kind and filling, by their numbers, and its bytes."""
         drawn = self._random.random() * self._weights[-1]
         number = next(n for n, weight in enumerate(self._weights) if drawn < weight)
-        kind, lists = self._kinds[number]
+        kind, lists, lines = self._kinds[number]
         choice, path = self._random.choice, kind.path
+        filling = 0
         if lists["fillings"]:
-            path = path.replace("{}", choice(lists["fillings"]))
+            filling = next(self._fillings[number])
+            path = path.replace("{}", lists["fillings"][filling])
         head = (
             f"{kind.method} {path} HTTP/1.1\r\nHost: {self._host}\r\n"
-            # Answered from the database, whatever a cache holds.
-            f"Authorization: Bearer {choice(lists['tokens'])}\r\nCache-Control: no-cache\r\n"
+            f"Authorization: Bearer {choice(lists['tokens'])}\r\n"
+            f"{lines}"
         )
         if not lists["bodies"]:
-            return number, f"{head}\r\n".encode()
+            return number, filling, f"{head}\r\n".encode()
         body = choice(lists["bodies"])
-        return number, (
-            f"{head}Idempotency-Key: {self._run}-{next(self._numbers)}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-        ).encode()
+        if kind.method == "POST":
+            head += f"Idempotency-Key: {self._run}-{next(self._numbers)}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        return number, filling, f"{head}{body}".encode()
+
+    def _drawn(self, count: int, exponent: float) -> Iterator[int]:
+        weights = list(accumulate((1 + rank) ** -exponent for rank in range(count)))
+        while True:
+            yield from self._random.choices(range(count), cum_weights=weights, k=_DRAWN_AT_ONCE)
 
 
 PARTS: Final = ("tokens", "bodies", "fillings")
@@ -147,7 +181,7 @@ class Connection(asyncio.Protocol):
         if answer is None or self.row is None:
             return
         row, self.row = self.row, None
-        self._player.answered(row, answer.status)
+        self._player.answered(row, answer)
         if answer.closes:
             self._transport.close()
         else:
@@ -184,6 +218,7 @@ class Player:
         begin = 0.0
         for number, phase in enumerate(self._score.phases):
             self._phase = number
+            print(phase.name, flush=True)  # noqa: T201 - to whoever acts when it begins
             end = begin + phase.seconds
             if phase.callers:
                 await self._play_closed(phase.callers, end)
@@ -215,12 +250,15 @@ class Player:
         return time.perf_counter_ns() - self._start
 
     def _ask(self, due: int) -> None:
-        kind, request = self._composer.next()
+        kind, filling, request = self._composer.next()
         row = len(self._sent)
-        for name, value in (("phase", self._phase), ("kind", kind), ("due", due)):
-            self._columns[name].append(value)
-        for name in ("status", "late", "took"):
-            self._columns[name].append(0)
+        columns = self._columns
+        columns["phase"].append(self._phase)
+        columns["kind"].append(kind)
+        columns["filling"].append(filling)
+        columns["due"].append(due)
+        for name in ("status", "cache", "late", "took"):
+            columns[name].append(0)
         self._sent.append(0)
         self._open += 1
         self._waiting.append((row, request))
@@ -242,10 +280,11 @@ class Player:
         self._columns["late"][row] = now - self._columns["due"][row]
         connection.send(row, request)
 
-    def answered(self, row: int, status: int) -> None:
+    def answered(self, row: int, answer: Answer) -> None:
         """Note an answer; in a closed phase, ask again."""
         now = self._now()
-        self._columns["status"][row] = status
+        self._columns["status"][row] = answer.status
+        self._columns["cache"][row] = answer.cache
         self._columns["took"][row] = now - self._sent[row]
         self._open -= 1
         if now < self._closed_until:

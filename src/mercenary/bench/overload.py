@@ -13,22 +13,21 @@ refusing costs from what making the load does.
 
 import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import psutil  # type: ignore[import-untyped]
 
 from mercenary.bench import facts, storm
 from mercenary.bench.contenders import Place, private_stack
-from mercenary.bench.generator import GeneratorError, python_module
 from mercenary.bench.marketplace import BASE, explore, project_bodies, searches
-from mercenary.bench.open_load import PARTS, Kind, Phase, Played, Score, read_played
+from mercenary.bench.open_load import Kind, Phase, Played, Score
+from mercenary.bench.playing import lay_out, play
 from mercenary.bench.processes import usage
+from mercenary.bench.traffic import UNCACHED
 from mercenary.settings import cores
 
 TIMES: Final = (1, 2, 5, 10)
@@ -39,7 +38,6 @@ _MIX: Final = {"write": 0.05, "read": 0.475, "search": 0.475}
 # Somewhat longer than the recovery may take, to see that it lasts.
 _AFTERWARDS_SECONDS: Final = storm.RECOVERY_SECONDS + 5
 _CONNECTIONS: Final = 4_000
-_GRACE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -115,22 +113,22 @@ def _phases(capacity: float, seconds: int) -> list[Phase]:
 def _lay_out(place: Place, folder: Path) -> list[Kind]:
     """Write what the requests are made of, and say how."""
     callers = place.product.callers
-    market = explore(place.product.target)
+    market = explore(place.product.target, place.product.callers.everybody)
     projects = f"{BASE}/projects"
     budgets = [f"{budget}" for budget in range(100, 20_000, 7)]
-    lists: Mapping[str, tuple[Sequence[str], Sequence[str], Sequence[str]]] = {
-        "write": (callers.clients, project_bodies(market.skills), ()),
-        "read": (callers.everybody, (), budgets),
-        "search": (callers.everybody, (), searches()),
-    }
-    for name, parts in lists.items():
-        for part, lines in zip(PARTS, parts, strict=True):
-            text = "".join(f"{line}\n" for line in lines)
-            (folder / f"{name}.{part}").write_text(text, encoding="utf-8")
+    everybody = callers.everybody
+    lay_out(
+        folder,
+        {
+            "write": {"tokens": callers.clients, "bodies": project_bodies(market.skills)},
+            "read": {"tokens": everybody, "fillings": budgets},
+            "search": {"tokens": everybody, "fillings": searches()},
+        },
+    )
     return [
         Kind("write", _MIX["write"], "POST", projects),
-        Kind("read", _MIX["read"], "GET", projects + "?min_budget={}"),
-        Kind("search", _MIX["search"], "GET", projects + "?sort=-relevance&q={}"),
+        Kind("read", _MIX["read"], "GET", projects + "?min_budget={}", UNCACHED),
+        Kind("search", _MIX["search"], "GET", projects + "?sort=-relevance&q={}", UNCACHED),
     ]
 
 
@@ -142,27 +140,7 @@ def _play(
     score = Score(
         str(folder), target.host, target.port, kinds, phases, connections=_CONNECTIONS, seed=1
     )
-    path = folder / "score.json"
-    path.write_bytes(msgspec.json.encode(score))
-    command = python_module("mercenary.bench.open_load", str(path))
-    before = os.times()
-    try:
-        subprocess.run(  # noqa: S603 - our own module
-            command if core is None else ["taskset", "--cpu-list", str(core), *command],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=sum(phase.seconds for phase in phases) + _GRACE_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise GeneratorError("it took far too long") from error
-    except subprocess.CalledProcessError as error:
-        lines = str(error.stderr).strip().splitlines()
-        raise GeneratorError(lines[-1] if lines else "it said nothing") from error
-    after = os.times()
-    used = after.children_user + after.children_system
-    return read_played(folder), used - before.children_user - before.children_system
+    return play(folder, score, core=core)
 
 
 def _busy_seconds(place: Place) -> dict[str, float]:

@@ -5,12 +5,13 @@ refusals count from its sending, as the client sees them, since it was ours to s
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from mercenary.bench.generator import percentile
 from mercenary.bench.open_load import Phase, Played
+from mercenary.bench.verdicts import Judged, Verdict, as_table, at_least, at_most, line
 
 GOOD_SECONDS: Final = 1.0
 """An answer that is later is no good to whoever waits for it."""
@@ -55,33 +56,8 @@ class Step(msgspec.Struct, frozen=True):
     classes: dict[str, Share]
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """One rule: the worst that was measured, and what it may be."""
-
-    rule: str
-    measured: float
-    bound: float
-    met: bool
-
-
-class Report(msgspec.Struct, frozen=True):
-    """A storm's result, as `--json` writes it."""
-
-    machine: dict[str, Any]
-    commit: str
-    command: str
-    rows: list[Step]
-    verdicts: list[Verdict]
-    detail: dict[str, Any]
-
-    @property
-    def met(self) -> bool:
-        """Whether every rule was kept."""
-        return all(verdict.met for verdict in self.verdicts)
-
-    def to_json(self) -> bytes:
-        """As `--json` writes it, laid out for people, too."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+Report = Judged[Step]
+"""A storm's result."""
 
 
 def steps_of(played: Played, phases: Sequence[Phase], kinds: Sequence[str]) -> list[Step]:
@@ -137,23 +113,19 @@ def judge(steps: Sequence[Step], recovery: float) -> list[Verdict]:
     refusals = max(step.refusal_p99_ms for step in storm)
     bound = MOST_TIMES_UNLOADED * unloaded_p99(steps)
     return [
-        _at_least("goodput, of its peak so far", min(shares), LEAST_GOODPUT),
-        _at_most("p99 of the served, ms", slowest, round(bound, 1)),
-        _at_most("p99 of the refusals, ms", refusals, MOST_REFUSAL_MS),
-        _at_most("until all is normal, s", recovery, RECOVERY_SECONDS),
-        _at_most("neither served nor refused", sum(step.errors for step in steps), 0),
+        at_least("goodput, of its peak so far", min(shares), LEAST_GOODPUT),
+        at_most("p99 of the served, ms", slowest, round(bound, 1)),
+        at_most("p99 of the refusals, ms", refusals, MOST_REFUSAL_MS),
+        at_most("until all is normal, s", recovery, RECOVERY_SECONDS),
+        at_most("neither served nor refused", sum(step.errors for step in steps), 0),
     ]
 
 
 def as_markdown(report: Report) -> str:
     """The steps, the verdicts and the conditions, for docs/figures.md and for the terminal."""
-    lines = [_line(_COLUMNS), _line(["---"] + ["---:"] * (len(_COLUMNS) - 1))]
-    lines += [_line(_cells(step)) for step in report.rows]
-    lines += ["", "| rule | measured | bound | |", "|---|---:|---:|---|"]
-    lines += [
-        _line((one.rule, f"{one.measured:g}", f"{one.bound:g}", "met" if one.met else "MISSED"))
-        for one in report.verdicts
-    ]
+    lines = [line(_COLUMNS), line(["---"] + ["---:"] * (len(_COLUMNS) - 1))]
+    lines += [line(_cells(step)) for step in report.rows]
+    lines += ["", *as_table(report.verdicts)]
     detail, machine = report.detail, report.machine
     busy = ", ".join(f"{name} {cores:.2f}" for name, cores in detail["busy"].items())
     lines += [
@@ -215,14 +187,6 @@ def _is_good(played: Played, row: int) -> bool:
     return _is_served(played, row) and _time_ms(played, row) <= 1000 * GOOD_SECONDS
 
 
-def _at_least(rule: str, measured: float, bound: float) -> Verdict:
-    return Verdict(rule, round(measured, 3), bound, measured >= bound)
-
-
-def _at_most(rule: str, measured: float, bound: float) -> Verdict:
-    return Verdict(rule, round(measured, 1), bound, measured <= bound)
-
-
 def _cells(step: Step) -> list[str]:
     served = (
         f"{one.good / one.offered:.0%}" if one.offered else "-" for one in step.classes.values()
@@ -238,7 +202,3 @@ def _cells(step: Step) -> list[str]:
         f"{step.late_ms:.1f}",
         f"{step.errors:,}",
     ]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 
 WRITE_SHARE: Final = 0.01
+UNCACHED: Final = ("Cache-Control: no-cache",)
+"""The line of a request that wants its answer from the database, whatever a cache has."""
 
 
 class Ask(msgspec.Struct, frozen=True):

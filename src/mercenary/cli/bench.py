@@ -1,9 +1,8 @@
 """`mercenary bench`: measure, compare with yardsticks, and judge by the guide's floors."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -18,20 +17,14 @@ from mercenary.bench import overload as overload_bench
 from mercenary.bench import relay as relay_bench
 from mercenary.bench import stats as stats_bench
 from mercenary.bench.generator import GENERATORS
+from mercenary.cli import bench_cache
 from mercenary.cli.failures import CommandError
-from mercenary.local.children import ChildError, Halted
+from mercenary.cli.measuring import last_line, measured
+from mercenary.local.children import ChildError
 from mercenary.local.stack import StackError
 
 # Wide enough for the figures where the output isn't a terminal.
 _COLUMNS = 180
-Say = Callable[[str], None]
-
-
-class _Written(Protocol):
-    def to_json(self) -> bytes: ...
-
-
-Result = TypeVar("Result", bound=_Written)
 
 
 @click.group()
@@ -91,7 +84,7 @@ def api(*, file: Path | None, markdown: bool, workers: int | None, **given: Any)
     options = api_bench.Options(workers=workers or 0, **given)
     if options.tokens is not None and options.url is None:
         raise CommandError("--tokens belongs to --url; a private stack has tokens of its own")
-    report = _measured(file, lambda say: api_bench.measure(options, say))
+    report = measured(file, lambda say: api_bench.measure(options, say))
     if markdown:
         click.echo(show.as_markdown(report))
     else:
@@ -124,7 +117,7 @@ def connections(*, file: Path | None, **given: Any) -> None:
     In about a minute and a half, on a private stack: all open, a tenth as many requests a second,
     95% of them within 100 ms, no error, and no more memory than the guide's share for it.
     """
-    report = _measured(
+    report = measured(
         file, lambda say: connections_bench.measure(connections_bench.Options(**given), say)
     )
     for line in connections_bench.lines(report):
@@ -146,7 +139,7 @@ def overload(*, file: Path | None, **given: Any) -> None:
     or all isn't normal within ten seconds after the storm.
     """
     options = overload_bench.Options(**given)
-    report = _measured(file, lambda say: overload_bench.measure(options, say))
+    report = measured(file, lambda say: overload_bench.measure(options, say))
     click.echo(storm.as_markdown(report))
     sys.exit(0 if report.met else 1)
 
@@ -164,7 +157,7 @@ def limits(requests: int) -> None:
     try:
         rows = limits_bench.measure(requests)
     except ChildError as error:
-        raise CommandError(_last_line(error)) from error
+        raise CommandError(last_line(error)) from error
     click.echo(limits_bench.as_markdown(rows))
     sys.exit(0 if limits_bench.met(rows) else 1)
 
@@ -198,7 +191,7 @@ def lists(*, file: Path | None, **given: Any) -> None:
     In about six minutes, most of which go by until a million projects are seeded. The deep page
     may take 1.2 times as long.
     """
-    report = _measured(file, lambda say: lists_bench.measure(lists_bench.Options(**given), say))
+    report = measured(file, lambda say: lists_bench.measure(lists_bench.Options(**given), say))
     for line in lists_bench.lines(report):
         click.echo(line)
     sys.exit(0 if report.met else 1)
@@ -221,7 +214,7 @@ def relay(rows: int, runs: int) -> None:
     try:
         result = relay_bench.measure(rows, runs)
     except ChildError as error:
-        raise CommandError(_last_line(error)) from error
+        raise CommandError(last_line(error)) from error
     click.echo(relay_bench.as_markdown(result))
     sys.exit(0 if result.met else 1)
 
@@ -251,7 +244,7 @@ def counts(**given: Any) -> None:
         options = counts_bench.Options(**given)
         rows = counts_bench.measure(options, lambda line: click.echo(line, err=True))
     except (StackError, ChildError) as error:
-        raise CommandError(_last_line(error)) from error
+        raise CommandError(last_line(error)) from error
     click.echo(counts_bench.as_markdown(rows))
     sys.exit(0 if counts_bench.met(rows) else 1)
 
@@ -285,33 +278,10 @@ def stats(*, file: Path | None, **given: Any) -> None:
     In about eight minutes, half of which go by until a million projects are seeded. Readers may
     take three times as long as alone.
     """
-    report = _measured(file, lambda say: stats_bench.measure(stats_bench.Options(**given), say))
+    report = measured(file, lambda say: stats_bench.measure(stats_bench.Options(**given), say))
     for line in stats_bench.lines(report):
         click.echo(line)
-    sys.exit(0 if report.met else 1)
 
 
-def _measured(file: Path | None, measure: Callable[[Say], Result]) -> Result:
-    """Measure, telling each step on standard error, and write the result where it is wanted."""
-    if file is not None and not file.absolute().parent.is_dir():
-        raise CommandError(f"{file.absolute().parent} is no folder; give --json another place")
-    try:
-        report = measure(lambda line: click.echo(line, err=True))
-    except (StackError, ChildError) as error:
-        raise CommandError(_last_line(error)) from error
-    except (Halted, KeyboardInterrupt):
-        click.echo("mercenary: stopped; nothing was left running", err=True)
-        sys.exit(130)
-    if file is not None:
-        try:
-            file.write_bytes(report.to_json())
-        except OSError as error:
-            raise CommandError(f"{file} can't be written: {error.strerror}") from error
-    return report
-
-
-def _last_line(error: Exception) -> str:
-    if isinstance(error, ChildError):
-        return f"{error}: {error.reason}"
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("mercenary: ") if lines else "the private stack didn't start"
+command.add_command(bench_cache.cache)
+command.add_command(bench_cache.stampede)
