@@ -1,7 +1,7 @@
 """Two hosts of one marketplace on one machine: what is shared between hosts is, and nothing else.
 
 Each has its own `mercenary serve` with two workers, its own `mercenary relay` and its own shared
-memory. PostgreSQL and Valkey are one each, and as everything here they may be killed by a test.
+memory. PostgreSQL and Valkey are one each. All but PostgreSQL may be killed by a test.
 """
 
 import os

@@ -22,7 +22,7 @@ _WAYS: Final = (*_WAYS_TO_STAY, "leave")
 
 
 class Visitor:
-    """One visitor; `clients` are connections to several workers of both hosts, own host first."""
+    """One visitor; `clients` are connections to both hosts, now to this worker and now to that."""
 
     def __init__(self, clients: list[Client], cast: Cast) -> None:
         self.clients = clients

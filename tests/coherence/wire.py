@@ -21,10 +21,9 @@ _DECODERS: Final = {
     "br": brotli.decompress,
     "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
 }
-
-
-# In place of a status: no whole answer came, so nobody knows what has happened; nothing was sent.
+# In place of a status: no whole answer came, so nobody knows what has happened.
 UNANSWERED: Final = 0
+# In place of a status: there was no connection, so nothing has happened.
 UNSENT: Final = -1
 
 
