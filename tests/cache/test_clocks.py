@@ -110,9 +110,39 @@ def test_everything_has_a_clock_that_no_tag_shares() -> None:
 
 
 def test_stamps_are_unique_and_fit_a_positive_bigint(table: Clocks) -> None:
-    stamps = [table.fresh() for _ in range(10_000)]
+    stamps = [table.fresh() for _ in range(30_000)]
     assert len(set(stamps)) == len(stamps)
     assert all(0 < stamp < 1 << clocks.STAMP_BITS for stamp in stamps)
+
+
+def test_whoever_is_held_up_before_storing_a_date_doesnt_make_an_earlier_one_stay(
+    table: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker's change was settled between the look at the time and the store."""
+    start = time.monotonic()
+    looks = iter([start, start + 1.0, start + 1.0, start + 1.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(clocks, "monotonic", lambda: next(looks, start + 1.0))
+        table.settle(["project:1"], 1)
+    table.hear(start + 0.5)
+    assert not table.is_told(slot_of("project:1"))
+    table.hear(start + 2.0)
+    assert table.is_told(slot_of("project:1"))
+
+
+def test_what_was_heard_before_a_restart_of_the_host_is_forgotten(tmp_path: Path) -> None:
+    """The monotonic clock begins anew then; a file that isn't in /dev/shm stays."""
+    path = tmp_path / "clocks"
+    Clocks(path).hear(time.monotonic() + 1_000)
+    assert Clocks(path).heard == 0.0
+
+
+def test_a_table_is_named_by_where_the_database_is_and_not_by_who_signs_in() -> None:
+    one = clocks.path_for("postgresql+asyncpg://ada:secret@db:5432/market?ssl=require")
+    assert one == clocks.path_for("postgres://relay@db:5432/market")
+    socket = "postgresql://ada@/market?host=%2Frun%2F{}"
+    names = {one, clocks.path_for(socket.format("a")), clocks.path_for(socket.format("b"))}
+    assert len({*names, clocks.path_for("postgres://db:5432/other")}) == 4
 
 
 def _settle_many(path: Path, number: int) -> None:
