@@ -128,3 +128,35 @@ async def test_a_valkey_with_the_memory_of_another_process_begins_a_new_epoch(
     fields = await way.ask(lambda redis: redis.hgetall(CLOCKS))
     assert set(fields) == {b"run", b"epoch"}
     assert fields[b"epoch"] != epoch
+
+
+async def test_hosts_forget_what_they_took_from_a_valkey_with_the_memory_of_another_process(
+    way: Valkey, here: Clocks
+) -> None:
+    """Until the new epoch began, the old word held, and what had been changed since looked kept."""
+    speaker = Announcer(way, Clocks())
+    await speaker.announce([], since=None)
+    await way.ask(lambda redis: redis.hset(CLOCKS, "run", "another"))
+    before = here.read(slot_of(EVERYTHING))
+    for _ in range(2):
+        await speaker.announce([], since=None)
+    await reached(lambda: here.read(slot_of(EVERYTHING)) != before)
+
+
+async def test_a_clock_of_valkeys_that_was_put_back_gives_no_word(way: Valkey) -> None:
+    speaker = Announcer(way, Clocks())
+    await speaker.announce([], since=None)
+    # What was seen a minute later than it is now: so it looks after the clock was put back.
+    await speaker.announce([], since=time.monotonic() + 60)
+    assert not await way.ask(lambda redis: redis.exists(WORD))
+
+
+@pytest.mark.parametrize("garbage", [b"", b"nonsense", b"1 \xc1", b"x y", b"1 \x91\x92\xa1a\x90"])
+async def test_a_message_that_isnt_ours_makes_a_host_listen_anew(
+    way: Valkey, here: Clocks, garbage: bytes
+) -> None:
+    before = here.read(slot_of(EVERYTHING))
+    await way.ask(lambda redis: redis.publish(announcer.CHANNEL, garbage))
+    await reached(lambda: here.read(slot_of(EVERYTHING)) != before)
+    start = time.monotonic()
+    await say_until(Announcer(way, Clocks()), lambda: here.heard > start)

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from mercenary.cache.clocks import Clocks, slot_of
+from mercenary.cache.clocks import EVERYTHING, Clocks, slot_of
 from mercenary.cache.valkey import Argument, Script, Valkey, ValkeyAway
 
 CHANNEL: Final = "cache:changes"
@@ -30,28 +30,28 @@ Told = tuple[int, Sequence[str]]
 # Answers kept in Valkey name the epoch that they were kept in. A new one begins when the clocks are
 # lost (FLUSHALL), or may be older than the answers: after a restart from a file, or a failover.
 # Ages are by Valkey's own clock, so that neither a paused Valkey nor a slow way to it makes a word
-# look newer than it is. A script may call INFO, whose run_id is the server process's own.
+# look newer than it is; a clock that was put back gives none. A script may call INFO, whose run_id
+# is the server process's own.
 _ANNOUNCE = Script(
     """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local value, anew, since, holds = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-if anew == '1' or redis.call('HGET', KEYS[1], 'run') ~= run then
+local value, since, holds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local before = redis.call('HGET', KEYS[1], 'run')
+if before ~= run then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'run', run, 'epoch', value)
 end
-for i = 7, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], value) end
+for i = 6, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], value) end
 local age = -1
-if since > 0 then
+if since > 0 and since <= now then
   age = now - since
   local left = math.floor((holds - age) / 1000)
   if left > 0 then redis.call('SET', KEYS[2], '1', 'PX', left) end
 end
-if ARGV[5] ~= '' then
-  redis.call('PUBLISH', ARGV[5], string.format('%.0f ', age) .. ARGV[6])
-end
-return string.format('%.0f', now)
+redis.call('PUBLISH', ARGV[4], string.format('%.0f ', age) .. ARGV[5])
+return {string.format('%.0f', now), before and before ~= run and 1 or 0}
 """
 )
 
@@ -83,52 +83,46 @@ def read(message: bytes) -> Announcement:
 
 
 class Announcer:
-    """Tells one Valkey, and by `channel` the hosts that listen there.
+    """Tells one Valkey, and the hosts that listen there."""
 
-    `anew` begins a new epoch with the first call, for a Valkey that isn't told of all changes.
-    """
-
-    def __init__(self, valkey: Valkey, clocks: Clocks, *, channel: str = CHANNEL) -> None:
+    def __init__(self, valkey: Valkey, clocks: Clocks) -> None:
         self._valkey = valkey
         self._clocks = clocks
-        self._channel = channel
+        # Until the new epoch began, hosts may have taken from there what they knew to have changed.
+        self._replaced = False
         # What Valkey's clock showed (µs) at a moment of ours, or later: its last reply.
         self._shown: tuple[int, float] | None = None
 
     async def announce(
-        self,
-        told: Sequence[Told],
-        *,
-        since: float | None,
-        begun: Sequence[float] = (),
-        anew: bool = False,
+        self, told: Sequence[Told], *, since: float | None, begun: Sequence[float] = ()
     ) -> None:
         """Announce changes; at least every 0.1 s, also without any, or the word is lost.
 
         `since` is `time.monotonic()` before the statement that found them, where it found all
         there were; None where some were left, and there's no word to give. `begun` is when each
-        change began, in seconds since 1970, by which hosts measure how late they hear. `anew`
-        begins a new epoch: of whatever is kept in this Valkey nothing counts any more.
+        change began, in seconds since 1970, by which hosts measure how late they hear.
 
         Raises:
             ValkeyAway: nobody may have heard; the same is to be announced again.
         """
+        if self._replaced:
+            told = [*told, (self._clocks.fresh(), (EVERYTHING,))]
         moment = 0
         if since is not None and self._shown is not None:
             showed, seen = self._shown
             moment = showed + int((since - seen) * 1e6)
         arguments: list[Argument] = [
             self._clocks.fresh(),
-            int(anew),
             moment,
             int(WORD_SECONDS * 1e6),
-            self._channel,
+            CHANNEL,
             _encoder.encode((told, begun)),
             *{slot_of(tag) for _, tags in told for tag in tags},
         ]
         try:
-            now = await self._valkey.run(_ANNOUNCE, [CLOCKS, WORD], arguments)
+            now, replaced = await self._valkey.run(_ANNOUNCE, [CLOCKS, WORD], arguments)
         except ValkeyAway:
             self._shown = None
             raise
         self._shown = int(now), time.monotonic()
+        self._replaced = bool(replaced)

@@ -81,9 +81,11 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except (RedisError, OSError, ValueError) as error:
+            except Exception as error:  # whatever it is, it must listen again
                 if not self._broken:
-                    log.warning("the cache hears nothing", cause=repr(error))
+                    passes = isinstance(error, RedisError | OSError | ValueError)
+                    traced = None if passes else error
+                    log.warning("the cache hears nothing", cause=repr(error), exc_info=traced)
                     self._broken = True
             await asyncio.sleep(PAUSE_SECONDS)
 
