@@ -58,7 +58,7 @@ class Caches:
         self.sessions = Tiers(
             self.clocks,
             Memory(settings.cache_memory_bytes // SESSION_SHARE),
-            Shelf(self._session_valkey),
+            Shelf(self._session_valkey, valkey.current()),
             config.session.cache_default_timeout,
             deadline,
         )

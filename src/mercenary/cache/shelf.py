@@ -3,15 +3,20 @@
 What is asked for in one turn of the loop is one MGET, and the clocks of its tags one HMGET in the
 same trip. An entry carries what Valkey's clocks showed before it was filled, and counts only while
 they show the same and the relay's word holds; so nothing here depends on who deletes what in time.
+Where the entries have a Valkey of their own (sessions), the clocks are still those of the one that
+the relay announces to: no second one has to be told, and none can have missed anything.
 """
 
-from collections.abc import Sequence
+from asyncio import gather
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
+from mercenary import __version__
 from mercenary.batching import Batch, Lanes
 from mercenary.cache.announcer import CLOCKS, WORD
 from mercenary.cache.entries import Want
@@ -42,7 +47,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a look found: the entry if it counts, and what the clocks showed.
+    """What a look found: the entry and its value if it counts, and what the clocks showed.
 
     `shown` is None where nothing read now may be put there. `leased`: a process is filling it.
     """
@@ -50,6 +55,7 @@ class Found(msgspec.Struct, frozen=True):
     envelope: Envelope | None
     shown: Shown | None
     leased: bool
+    value: Any = None
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -91,11 +97,12 @@ _decoder = msgspec.msgpack.Decoder(Envelope)
 
 
 class Shelf:
-    """One section's entries in its Valkey."""
+    """One section's entries in its Valkey; `clocks` is the one with the clocks, if another."""
 
-    def __init__(self, valkey: Valkey) -> None:
+    def __init__(self, valkey: Valkey, clocks: Valkey | None = None) -> None:
         self.measures = ShelfMeasures()
         self.valkey = valkey
+        self._clocks = clocks or valkey
         self._lanes = Lanes(_LANES)
         self._looks: Batch[Want[Any], Found] = self._batch(self._look, "cache looks")
         self._puts: Batch[_Put, None] = self._batch(self._put, "cache puts")
@@ -104,7 +111,7 @@ class Shelf:
     @property
     def away(self) -> bool:
         """Whether Valkey is known to be away."""
-        return self.valkey.away
+        return self.valkey.away or self._clocks.away
 
     async def look(self, want: Want[Any]) -> Found | None:
         """Look for an entry; None where Valkey doesn't answer in time."""
@@ -194,35 +201,42 @@ class Shelf:
         digests = [want.digest for want in wants]
         slots = list(dict.fromkeys(slot for want in wants for slot in want.slots))
 
-        async def ask(redis: Redis) -> Any:
-            async with redis.pipeline(transaction=False) as pipeline:
-                pipeline.mget(WORD, *map(entry_key, digests), *map(_lease_key, digests))
-                pipeline.hmget(CLOCKS, [_EPOCH, *map(str, slots)])
-                return await pipeline.execute()
+        def ask_entries(pipeline: Pipeline) -> None:
+            pipeline.mget([*map(entry_key, digests), *map(_lease_key, digests)])
 
-        (word, *stored), (epoch, *shown) = await self.valkey.ask(ask)
-        clocks = dict(zip(slots, shown, strict=True))
-        entries, leases = stored[: len(wants)], stored[len(wants) :]
+        def ask_clocks(pipeline: Pipeline) -> None:
+            pipeline.get(WORD)
+            pipeline.hmget(CLOCKS, [_EPOCH, *map(str, slots)])
+
+        if self._clocks is self.valkey:
+            stored, word, shown = await _trip(self.valkey, ask_entries, ask_clocks)
+        else:
+            (stored,), (word, shown) = await gather(
+                _trip(self.valkey, ask_entries), _trip(self._clocks, ask_clocks)
+            )
+        epoch = shown[0]
+        clocks = dict(zip(slots, shown[1:], strict=True))
         found = []
-        for want, entry, lease in zip(wants, entries, leases, strict=True):
+        for want, entry, lease in zip(wants, stored, stored[len(wants) :], strict=False):
             now = None if epoch is None else (epoch, *(clocks[slot] for slot in want.slots))
-            envelope = None
             if word is not None and now is not None and entry:
-                envelope = self._opened(entry, want, now)
-            found.append(Found(envelope, now, lease is not None))
+                found.append(self._opened(entry, want, now, leased=lease is not None))
+            else:
+                found.append(Found(None, now, lease is not None))
         return found
 
-    def _opened(self, entry: bytes, want: Want[Any], shown: Shown) -> Envelope | None:
+    def _opened(self, entry: bytes, want: Want[Any], shown: Shown, *, leased: bool) -> Found:
         """The entry, if it is this key's and its clocks haven't moved."""
         try:
             envelope = _decoder.decode(entry)
-        except msgspec.MsgspecError:
-            self.measures.foreign += 1
-            return None
-        if envelope.key != want.key:
-            self.measures.foreign += 1
-            return None
-        return envelope if envelope.shown == shown else None
+            if envelope.key == want.key:
+                if envelope.shown != shown:
+                    return Found(None, shown, leased)
+                return Found(envelope, shown, leased, want.codec.decode(envelope.value))
+        except (ValueError, LookupError, TypeError):
+            pass  # counted like any other that isn't ours
+        self.measures.foreign += 1
+        return Found(None, shown, leased)
 
     async def _put(self, puts: Sequence[_Put]) -> Sequence[None]:
         async def ask(redis: Redis) -> None:
@@ -247,9 +261,20 @@ class Shelf:
         return [bool(taken) for taken in await self.valkey.ask(ask)]
 
 
+async def _trip(valkey: Valkey, *asks: Callable[[Pipeline], None]) -> Any:
+    async def ask(redis: Redis) -> Any:
+        async with redis.pipeline(transaction=False) as pipeline:
+            for each in asks:
+                each(pipeline)
+            return await pipeline.execute()
+
+    return await valkey.ask(ask)
+
+
 def entry_key(digest: str) -> str:
     """The name of an entry in Valkey."""
-    return f"cache:e:{digest}"
+    # Another version of ours may answer otherwise, or write it otherwise.
+    return f"cache:e:{__version__}:{digest}"
 
 
 def _lease_key(digest: str) -> str:

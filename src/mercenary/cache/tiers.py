@@ -267,7 +267,8 @@ class Tiers:
                 if not leased:
                     found = await self._wait_for_another(want) or found
             if look and found.envelope is not None:
-                return self._adopt(want, flight, found.envelope)
+                kept: V = found.value
+                return self._adopt(want, flight, found.envelope, kept)
         begun = time.monotonic()
         try:
             value = await fill()
@@ -297,9 +298,8 @@ class Tiers:
                 return found
         return None
 
-    def _adopt(self, want: Want[V], flight: _Flight[V], envelope: Envelope) -> V:
+    def _adopt(self, want: Want[V], flight: _Flight[V], envelope: Envelope, value: V) -> V:
         """Take what Valkey has into memory, for the rest of its lifetime."""
-        value = want.codec.decode(envelope.value)
         flight.source = Source.VALKEY
         self.measures.hits_valkey += 1
         lifetime = want.seconds or self.seconds
@@ -323,7 +323,7 @@ class Tiers:
         self.measures.fills += 1
         lifetime = want.seconds or self.seconds
         encoded = want.codec.encode(value)
-        if coverage.may_be_kept or coverage.relaxed:
+        if coverage.may_be_kept:
             self._remember(want, value, len(encoded), coverage, lifetime, cost)
         if shown is None:
             return

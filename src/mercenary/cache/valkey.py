@@ -103,7 +103,8 @@ class Valkey:
         try:
             async with self._deadline():
                 return await command(self._redis)
-        except (RedisError, OSError) as error:  # a TimeoutError is an OSError
+        # A TimeoutError is an OSError; what isn't the protocol at all may be any ValueError.
+        except (RedisError, OSError, ValueError) as error:
             self.measures.failures += 1
             self._leave_alone(error)
             raise ValkeyAway(str(error) or "it took too long") from error
@@ -161,7 +162,7 @@ class Valkey:
             try:
                 async with self._deadline():
                     await self._redis.ping()
-            except (RedisError, OSError):
+            except (RedisError, OSError, ValueError):
                 continue
             self._looking = None
             log.warning("valkey is back")
