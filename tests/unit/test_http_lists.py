@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from mercenary.db.pages import End
 from mercenary.errors import InvalidCursor
+from mercenary.http.decoding import QueryDecoder
+from mercenary.http.fields import taking_fields
 from mercenary.http.lists import _read_cursor, _sign_cursor, _spread, next_link
+from mercenary.projects.schemas import Project, ProjectQuery
 
 SCOPE = b'["projects","-created_at",[]]'
 LAST = End("2026-11-23T10:00:00.000000Z", 17)
@@ -89,10 +92,17 @@ def test_filters_that_say_the_same_are_the_same() -> None:
     ]
 
 
-def test_the_link_keeps_the_other_parameters() -> None:
-    scope = {
-        "path": "/api/v1/projects",
-        "query_string": b"q=a%26b&cursor=old&skill=1&page=3&skill=2",
-    }
-    link = next_link(scope, "new")
-    assert link == b'</api/v1/projects?q=a%26b&skill=1&skill=2&cursor=new>; rel="next"'
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"q=a%26b&cursor=old&skill=1&skill=2&fields=id,title&min_budget=5.00",
+        b"min_budget=5&skill=2&skill=1&limit=20&fields=title,id,id&q=a%26b&skill=2&page=3",
+    ],
+)
+def test_the_link_keeps_the_other_parameters_however_they_were_spelt(query: bytes) -> None:
+    read = QueryDecoder(taking_fields(ProjectQuery, Project)).decode(query)
+    link = next_link("/api/v1/projects", read, "new")
+    assert link == (
+        b"</api/v1/projects?skill=1&skill=2&min_budget=5.00&q=a%26b&fields=id%2Ctitle&cursor=new>;"
+        b' rel="next"'
+    )

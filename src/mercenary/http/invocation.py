@@ -190,7 +190,7 @@ class Invocation:
             "headers": [],
             "path": scope["path"],
             "path_values": values,
-            "query_string": scope["query_string"],
+            "query": query,
         }
         apart = None if policy.apart is None else partial(policy.apart, query)
         return Shared(want, partial(self._kept, given, asked), apart)
@@ -206,7 +206,7 @@ class Invocation:
         given: dict[str, Any] = {}
         for (name, is_id), value in zip(self._parsers, values, strict=True):
             given[name] = parse_id(value, self._kind) if is_id else value
-        query = self._query.decode(scope["query_string"])
+        query = scope["query"] = self._query.decode(scope["query_string"])
         if self.signature.has_fields:
             scope["fields"] = fields_in(query)
             if self.signature.takes_fields:
@@ -278,7 +278,7 @@ class Invocation:
             headers.append((b"location", answer.location.encode()))
             answer = answer.value
         elif isinstance(answer, Page) and answer.next_cursor is not None:
-            headers.append((b"link", next_link(scope, answer.next_cursor)))
+            headers.append((b"link", next_link(scope["path"], scope["query"], answer.next_cursor)))
         fields = scope["fields"] if self.signature.has_fields else None
         body = _encoder.encode(answer if fields is None else cut_down(answer, fields))
         if self._has_version:

@@ -17,7 +17,6 @@ from urllib.parse import urlencode
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from starlette.types import Scope
 
 from mercenary import settings
 from mercenary.db.counts import VALUES, Facets
@@ -25,7 +24,6 @@ from mercenary.db.listing import Listing
 from mercenary.db.pages import End, PageAsk
 from mercenary.db.projection import Fields
 from mercenary.errors import Invalid, InvalidCursor, PageTooDeep
-from mercenary.http.decoding import parse_query
 from mercenary.http.endpoint import FacetedPage
 from mercenary.http.fields import NameList
 from mercenary.http.wire import encode_hook
@@ -130,11 +128,31 @@ async def read_page(
     return FacetedPage(list(found.items), cursor, total, facets)
 
 
-def next_link(scope: Scope, cursor: str) -> bytes:
-    """The `Link` header to the page after this one (RFC 8288), whichever way this one was found."""
-    kept = [pair for pair in parse_query(scope["query_string"]) if pair[0] not in _PLACES]
-    target = f"{scope['path']}?{urlencode([*kept, ('cursor', cursor)])}"
-    return f'<{target}>; rel="next"'.encode()
+def next_link(path: str, query: msgspec.Struct, cursor: str) -> bytes:
+    """The `Link` header to the page after this one (RFC 8288), whichever way this one was found.
+
+    It is made of what the query means and not of how it was spelt, since the same answer is given
+    to all that mean the same.
+    """
+    kept = [
+        (name, text)
+        for name, default in _defaults_of(type(query))
+        if name not in _PLACES and (value := getattr(query, name)) != default
+        for text in _texts_of(value)
+    ]
+    return f'<{path}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'.encode()
+
+
+@lru_cache(maxsize=64)
+def _defaults_of(query: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.default) for field in msgspec.structs.fields(query))
+
+
+def _texts_of(value: Any) -> list[str]:
+    """A parameter's values as they are written, in one order where they are a set."""
+    if isinstance(value, NameList):
+        return [",".join(value)]
+    return [str(each) for each in sorted(set(value))] if isinstance(value, tuple) else [str(value)]
 
 
 async def _left_out() -> UnsetType:
