@@ -1,7 +1,9 @@
 """Real servers for every test: one PostgreSQL and one Valkey a session, a database a module."""
 
+import asyncio
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +23,14 @@ from sqlalchemy import event, make_url
 
 from mercenary import settings
 from mercenary.app import Application
+from mercenary.cache import clocks
+from mercenary.cache.announcer import Announcer
+from mercenary.cache.clocks import path_for
+from mercenary.cache.valkey import Valkey
 from mercenary.db import engine
 from mercenary.db.migrate import upgrade
+from mercenary.events.relay import Relay, database_for
+from mercenary.events.sinks import Caches
 from mercenary.local.postgres import EmbeddedPostgres
 from mercenary.local.stack import temporary_folder
 from mercenary.local.valkey import EmbeddedValkey
@@ -63,8 +71,10 @@ async def database_uri(postgres: EmbeddedPostgres, template: str) -> AsyncIterat
     """A migrated, empty database for the module's tests."""
     name = f"test_{uuid4().hex}"
     await _run(postgres.uri, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _database(postgres.uri, name)
+    uri = _database(postgres.uri, name)
+    yield uri
     await _run(postgres.uri, f"DROP DATABASE {name} WITH (FORCE)")
+    path_for(uri).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +96,26 @@ async def application(
     await application.start()
     yield application
     await application.stop()
+
+
+@pytest.fixture(scope="module")
+async def relay(application: Application, valkey: EmbeddedValkey) -> AsyncIterator[Relay]:
+    """A relay beside the application, in whose Valkey nothing is kept from another database."""
+    way = Valkey(valkey.url(), seconds=5.0)
+    await way.ask(lambda redis: redis.flushall())
+    database = database_for(application.settings, application.database_uri)
+    relay = Relay(database, [Caches(Announcer(way, clocks.current()))])
+    stopping = asyncio.Event()
+    start = time.monotonic()
+    task = asyncio.create_task(relay.run(stopping), name="relay")
+    async with asyncio.timeout(10):
+        while clocks.current().heard < start:  # noqa: ASYNC110 - it comes by Valkey
+            await asyncio.sleep(0.01)
+    yield relay
+    stopping.set()
+    await task
+    await database.close()
+    await way.close()
 
 
 @pytest.fixture(scope="module")

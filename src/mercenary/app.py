@@ -103,11 +103,12 @@ class Application:
     async def stop(self) -> None:
         """Let the batches finish and give everything back."""
         await health_service.close()
-        await caches.current().close()
-        caches.use(None)
         database = engine.current()
         engine.use(None)
         await database.close()
+        # Behind the last write, which moves the host's clocks.
+        await caches.current().close()
+        caches.use(None)
         await self.limiter.close()
         cache = valkey.current()
         valkey.use(None)

@@ -42,8 +42,8 @@ async def certify_by_kept_word(caller: Caller) -> None:
     key = session_of(caller)
     want = Want(_name(key), (f"sessions:{key[0]}",), _CODEC)
     expiry, _ = await caches.current().sessions.get(want, lambda: _expiry(key))
-    if expiry <= time():
-        raise _ended()
+    if expiry <= time():  # unless its tokens were renewed since
+        await certify(caller)
 
 
 def is_known_to_live(caller: Caller) -> bool:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mercenary.cache import caches
 from mercenary.cache.tiers import Source
 from mercenary.edge.hits import READING, Target
-from mercenary.errors import ProblemError
+from mercenary.errors import NotFound, ProblemError
 from mercenary.http.access import Caller
 from mercenary.http.conditions import is_known
 from mercenary.http.endpoint import BASE_PATH
@@ -56,14 +56,16 @@ class Fills:
             await self.certify(caller)
             return False
         tiers = caches.current().answers
+        source = Source.FORCED if demands_anew(scope["headers"]) else Source.FILLED
         try:
-            if demands_anew(scope["headers"]):
-                kept, source = await tiers.force(shared.want, shared.fill), Source.FORCED
+            if source is Source.FORCED:
+                kept = await tiers.force(shared.want, shared.fill)
             else:
                 kept, source = await tiers.get(shared.want, shared.fill)
-        except ProblemError:
-            if caller.id is None:
-                scope["answer_headers"].append(_X_CACHE[Source.FILLED])
+        except ProblemError as problem:
+            # Only what isn't there for a guest may be there for somebody else.
+            if caller.id is None or not isinstance(problem, NotFound):
+                scope["answer_headers"].append(_X_CACHE[source])
                 raise
             await self.certify(caller)
             return False

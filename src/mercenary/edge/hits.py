@@ -98,13 +98,15 @@ class Hits:
         caller, known = GUEST, False
         for name, value in headers:
             if name == b"authorization":
+                if caller is not GUEST:  # the first one counts, and not here
+                    return None
                 scheme, _, token = value.partition(b" ")
                 recalled = self.recall(token.decode("latin-1")) if scheme == b"Bearer" else None
                 if recalled is None:
                     return None
                 caller = recalled
             elif name == b"if-none-match":
-                known = is_known([(name, value)], kept.etag)
+                known = known or is_known([(name, value)], kept.etag)
             elif name == b"accept":
                 if b"*/*" not in value:
                     return None
