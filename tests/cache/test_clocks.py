@@ -130,13 +130,6 @@ def test_whoever_is_held_up_before_storing_a_date_doesnt_make_an_earlier_one_sta
     assert table.is_told(slot_of("project:1"))
 
 
-def test_what_was_heard_before_a_restart_of_the_host_is_forgotten(tmp_path: Path) -> None:
-    """The monotonic clock begins anew then; a file that isn't in /dev/shm stays."""
-    path = tmp_path / "clocks"
-    Clocks(path).hear(time.monotonic() + 1_000)
-    assert Clocks(path).heard == 0.0
-
-
 def test_a_table_is_named_by_where_the_database_is_and_not_by_who_signs_in() -> None:
     one = clocks.path_for("postgresql+asyncpg://ada:secret@db:5432/market?ssl=require")
     assert one == clocks.path_for("postgres://relay@db:5432/market")
