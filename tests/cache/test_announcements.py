@@ -88,6 +88,22 @@ async def test_an_old_word_is_as_old_as_it_says(way: Valkey, here: Clocks) -> No
     assert not await way.ask(lambda redis: redis.exists(WORD))
 
 
+async def test_a_host_counts_how_late_it_hears_of_a_change(
+    valkey: EmbeddedValkey, way: Valkey
+) -> None:
+    clocks = Clocks()
+    listener = Listener(valkey.url(), clocks)
+    listener.start()
+    await reached(lambda: listener.measures.subscriptions == 1)
+    begun = [time.time() - 5, time.time() + 5]  # of a host whose clock is ahead
+    told = [(clocks.fresh(), ["project:1"]), (clocks.fresh(), ["project:2"])]
+    await Announcer(way, Clocks()).announce(told, since=None, begun=begun)
+    await reached(lambda: listener.measures.delays.count == 2)
+    assert 5 <= listener.measures.delays.total < 5 + PATIENCE
+    assert listener.measures.delays.buckets[0] == 1
+    await listener.close()
+
+
 async def test_a_subscription_that_was_cut_empties_what_the_host_keeps(
     way: Valkey, here: Clocks
 ) -> None:

@@ -58,8 +58,8 @@ class Warmed(msgspec.Struct):
     """Bytes of all bodies."""
 
 
-class Page(msgspec.Struct):
-    """What is read of a list: ids, and where the next page is."""
+class Ids(msgspec.Struct):
+    """What is read of a list that is only looked through: ids, and where the next page is."""
 
     items: list[dict[str, int]]
     next_cursor: str | None
@@ -127,7 +127,7 @@ class Warmer:
             limit = min(LARGEST_PAGE, most - len(found))
             asked = {"fields": "id", "limit": limit} | ({"cursor": cursor} if cursor else {})
             kept = await self._shared(f"{path}?{urlencode(asked)}").fill()
-            page = msgspec.json.decode(kept.body, type=Page)
+            page = msgspec.json.decode(kept.body, type=Ids)
             found += [item["id"] for item in page.items]
             cursor = page.next_cursor
             if cursor is None:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -69,7 +70,9 @@ def asked_of(values: Values, section: str) -> float:
 
 def shown(now: Shown, before: Shown | None) -> RenderableType:
     """All tables; with what was added since `before`, a second."""
-    return Group(_sections(now, before), _workers(now), _changes(now, before))
+    # Side by side where there is room for it.
+    beside = Group(_workers(now), _changes(now, before))
+    return Columns([_sections(now, before), beside])
 
 
 class _Column:
@@ -178,7 +181,7 @@ def _changes(now: Shown, before: Shown | None) -> Table:
     def count(name: str) -> str:
         return column.of(lambda values, _: _of(values, name))
 
-    table = Table(show_header=False, title="What changed, as this host hears it")
+    table = Table(show_header=False, title="What changed, as the workers hear it")
     table.title_justify = "left"
     table.add_row("the relay's word", _word(now.word_age))
     table.add_row("waits in the outbox", _backlog(now.backlog))
