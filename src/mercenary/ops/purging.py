@@ -68,7 +68,6 @@ async def purge(database: Database, clocks: Clocks | None, tags: Sequence[str]) 
     try:
         async with database.connecting() as connection, connection.begin():
             await insert_events(connection, events, stamp)
-            table.begin(tags, stamp)
     finally:
         # Where it isn't told, forgetting too much is no harm.
         table.settle(tags, stamp)

@@ -26,6 +26,7 @@ from mercenary.local.state import effective
 from mercenary.settings import EngineOptions, Settings, load
 
 WATCH_SECONDS = 1.0
+NOBODY = "No worker of this host serves that database."
 
 
 @click.command()
@@ -41,12 +42,11 @@ def command(as_json: bool, watch: bool) -> None:
     try:
         with _opened(path) as (board, clocks):
             found = asyncio.run(_tell(settings, board, clocks, as_json=as_json, watch=watch))
-    except FileNotFoundError:
+    except FileNotFoundError:  # nobody has ever counted anything here
+        click.echo(_as_text({"workers": []}) if as_json else NOBODY)
         found = False
     except KeyboardInterrupt:
         found = True
-    if not found and not as_json:
-        click.echo("No worker of this host serves that database.")
     sys.exit(0 if found else 1)
 
 
@@ -71,14 +71,17 @@ async def _tell(
     try:
         now = await _look(database, board, clocks)
         if as_json:
-            click.echo(_as_json(now, indent=0 if watch else 2))
-        elif watch and now.board.processes:
+            click.echo(_as_text(_described(now), on_one_line=watch))
+            while watch:
+                await asyncio.sleep(WATCH_SECONDS)
+                now = await _look(database, board, clocks)
+                click.echo(_as_text(_described(now), on_one_line=True))
+        elif not now.board.processes:
+            click.echo(NOBODY)
+        elif watch:
             await _watch(database, board, clocks, now)
-        elif now.board.processes:
+        else:
             _console().print(shown(now, None))
-        while as_json and watch:
-            await asyncio.sleep(WATCH_SECONDS)
-            click.echo(_as_json(await _look(database, board, clocks), indent=0))
     finally:
         await database.close()
     return bool(now.board.processes)
@@ -106,16 +109,16 @@ async def _look(database: Database, board: Scoreboard, clocks: Clocks) -> Shown:
     return Shown(time.time(), board.read(), age, backlog)
 
 
-def _as_json(now: Shown, *, indent: int) -> str:
+def _described(now: Shown) -> dict[str, Any]:
     board = now.board
     totals = board.totals
-    answer = {
+    return {
         "since": board.since,
         "word_age_seconds": now.word_age,
         "outbox": now.backlog,
         "hit_ratio": {each: hit_ratio(totals, each) for each in ("answers", "sessions")},
         "totals": _finite(totals),
-        "gone": board.gone,
+        "gone": _finite(board.gone),
         "workers": [
             {
                 "pid": each.pid,
@@ -127,8 +130,11 @@ def _as_json(now: Shown, *, indent: int) -> str:
         ],
         "other_versions": board.others,
     }
-    encoded = msgspec.json.encode(answer)
-    return msgspec.json.format(encoded, indent=indent or -1).decode()
+
+
+def _as_text(described: dict[str, Any], *, on_one_line: bool = False) -> str:
+    encoded = msgspec.json.encode(described)
+    return msgspec.json.format(encoded, indent=-1 if on_one_line else 2).decode()
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, Any]:
