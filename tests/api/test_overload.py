@@ -100,6 +100,27 @@ async def test_search_is_refused_first_then_reads_then_writes_and_all_come_back(
         assert (await full.ask(kind)).is_success
 
 
+async def test_whoever_waits_for_what_another_reads_takes_no_place(
+    full: Full, application: Application
+) -> None:
+    project = await post_project(full.owner)
+    path = f"/api/v1/projects/{project['id']}"
+    guests = [
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(application, client=(f"203.0.113.{number}", 1)),
+            base_url="http://mercenary",
+        )
+        for number in range(5 * PLACES)
+    ]
+    for guest in guests:  # each has a share of their limit from then on
+        assert (await guest.get(path)).status_code == 200
+    assert (await full.owner.patch(f"/projects/{project['id']}", {"budget": "18.00"})).is_success
+    answers = await asyncio.gather(*(guest.get(path) for guest in guests))
+    assert [answer.json()["budget"] for answer in answers] == ["18.00"] * len(guests)
+    for guest in guests:
+        await guest.aclose()
+
+
 async def test_a_refusal_is_a_problem_that_says_when_to_come_back_and_changes_nothing(
     full: Full, lock: asyncpg.Connection
 ) -> None:

@@ -41,6 +41,7 @@ LIFETIME_SECONDS: Final = 2
 _EARLIEST: Final = 0.85
 _LATEST: Final = 1.25
 _CAPACITY_CALLERS: Final = 64
+_MET_AT_ONCE: Final = 32
 _AFTERWARDS_SECONDS: Final = moments.RECOVERY_SECONDS + 5
 _WARMING, _BEFORE, _FLUSHED = range(3)
 
@@ -115,8 +116,10 @@ class Wanted:
         self._change = compose("PATCH", path, target, admin, body=description_bodies(1)[0])
 
     async def meet(self) -> None:
-        """Have each caller ask, so that their sessions are known from then on."""
-        await bursts.each_once(self.callers[:_CAPACITY_CALLERS], self.asks)
+        """Have each caller ask on their own connection, so that its process knows their session."""
+        for number in range(0, len(self.callers), _MET_AT_ONCE):
+            few = slice(number, number + _MET_AT_ONCE)
+            await bursts.at_once(self.callers[few], self.asks[few])
 
     async def kept(self) -> None:
         """Have every process keep it."""

@@ -120,6 +120,13 @@ class Tiers:
             return entry
         return None
 
+    def under_way(self, key: bytes, now: float) -> "asyncio.Task[Any] | None":
+        """The fill that is under way and new enough for who asks now. Its task never raises."""
+        flight = self._flights.get(key)
+        if flight is None or flight.coverage.stands(self.clocks, now) > Standing.DUE:
+            return None
+        return flight.task
+
     async def get(self, want: Want[V], fill: Callable[[], Awaitable[V]]) -> tuple[V, Source]:
         """The value, and where it was found.
 

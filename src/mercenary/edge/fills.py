@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mercenary.cache import caches
 from mercenary.cache.tiers import Source
-from mercenary.edge.hits import READING, Target
+from mercenary.edge.hits import READING, Target, demands_anew
 from mercenary.errors import NotFound, ProblemError
 from mercenary.http.access import Caller
 from mercenary.http.conditions import is_known
@@ -81,8 +81,3 @@ class Fills:
         else:
             headers = [*kept.headers_for(signed_in=signed_in), _X_CACHE[source]]
             await respond(scope, send, 200, headers, kept.body)
-
-
-def demands_anew(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether the caller wants what the database says now (RFC 9111, section 5.2.1.4)."""
-    return any(name == b"cache-control" and b"no-cache" in value.lower() for name, value in headers)

@@ -6,6 +6,7 @@ read them like any endpoint does, so no spelling is ever interpreted here. Whate
 uncounted, to the layers that can wait.
 """
 
+import asyncio
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
@@ -61,6 +62,11 @@ class Hits:
         """Answer a hit, or pass the request on."""
         if scope["type"] == "http":
             found = self._answer(scope)
+            if found is None and (fill := self._awaited(scope)) is not None:
+                # Waiting costs nothing but patience, so it takes no place of those who work. Who
+                # asks for what has just changed would fill them all otherwise.
+                await asyncio.wait({fill})
+                found = self._answer(scope)
             if found is not None:
                 status, headers, body = found
                 scope["answered"] = True
@@ -68,6 +74,16 @@ class Hits:
                 await send({"type": "http.response.body", "body": body})
                 return
         await self.app(scope, receive, send)
+
+    def _awaited(self, scope: Scope) -> "asyncio.Task[Any] | None":
+        """The fill that somebody else has begun and that this request's answer will come from."""
+        if scope["method"] not in READING:
+            return None
+        tiers = caches.current().answers
+        target: Target | None = tiers.memory.get(target_of(scope))
+        if target is None or demands_anew(scope["headers"]):
+            return None
+        return tiers.under_way(target.means, monotonic())
 
     def _answer(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
         method = scope["method"]
@@ -138,3 +154,8 @@ def target_of(scope: Scope) -> bytes:
     query: bytes = scope["query_string"]
     path: bytes = scope["raw_path"]
     return path + b"?" + query if query else path
+
+
+def demands_anew(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether the caller wants what the database says now (RFC 9111, section 5.2.1.4)."""
+    return any(name == b"cache-control" and b"no-cache" in value.lower() for name, value in headers)
