@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mercenary.cache.clocks import path_for
 from mercenary.local.account import serving_account
 from mercenary.local.folder import DataFolder
 from mercenary.local.processes import alive
@@ -36,10 +37,13 @@ def test_it_runs_says_so_and_leaves_nothing_behind(up: Starter, data: Path) -> N
     assert answer["well"]
     assert all(row["pid"] and row["answers"] for row in answer["services"])
     assert "postgres" in called("status", "--data", str(data)).stdout
+    shared = path_for(running.state.database_uri)
+    assert shared.exists()
 
     assert running.stop(signal.SIGINT) == 0
     eventually(lambda: gone(family), "no process left")
     assert not list((data / "run").iterdir())
+    assert not shared.exists()
     status = called("status", "--data", str(data))
     assert status.returncode == 1
     assert "Nothing runs" in status.stdout

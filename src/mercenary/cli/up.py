@@ -38,7 +38,19 @@ def command(
         load(), {name: value for name, value in given.items() if value is not None}
     )
     supervisor = Supervisor(loaded, _say, _greet, seed=seed, fresh=fresh, tied=tied)
-    supervisor.run()
+    try:
+        supervisor.run()
+    finally:
+        _forget_shared_memory(supervisor)
+
+
+def _forget_shared_memory(supervisor: Supervisor) -> None:
+    """Remove what the processes of a stack have shared, once none is left, if nobody else could."""
+    uri = supervisor.own_database_uri
+    if uri is not None and supervisor.loaded.settings.shared_memory is None:
+        from mercenary.cache.clocks import path_for  # late: the servers start first
+
+        path_for(uri).unlink(missing_ok=True)
 
 
 def _say(line: str) -> None:

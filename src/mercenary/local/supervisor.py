@@ -97,6 +97,11 @@ class Supervisor:
         return f"http://{bracketed(host)}:{self.port}"
 
     @property
+    def own_database_uri(self) -> str | None:
+        """Where the embedded database is, if it has been started."""
+        return None if self._postgres is None else self._postgres.uri
+
+    @property
     def has_demo(self) -> bool:
         """Whether this folder's database was given the demo accounts."""
         return (self.folder.path / DEMO).exists()
