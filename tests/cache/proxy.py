@@ -48,9 +48,13 @@ class Proxy:
         await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # who was let in as it closed
+            writer.close()
+            return
         task = asyncio.create_task(self._hand_on(reader, writer), name="proxy")
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
+        task.add_done_callback(lambda _: writer.close())  # also where it never began
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, onward = await asyncio.open_unix_connection(str(self._socket))
