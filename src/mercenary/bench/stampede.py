@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from math import ceil
 from pathlib import Path
 from random import Random
@@ -37,11 +38,15 @@ from mercenary.bench.verdicts import Judged
 from mercenary.settings import SetupError
 
 LIFETIME_SECONDS: Final = 2
+POPULAR: Final = 5_000
+"""Projects that are asked for while Valkey is flushed."""
 # Entries end or are renewed somewhat early, each by chance, and are given out somewhat longer.
 _EARLIEST: Final = 0.85
 _LATEST: Final = 1.25
 _CAPACITY_CALLERS: Final = 64
 _MET_AT_ONCE: Final = 32
+# Each process has a memory of its own, and connections are dealt among them by chance.
+_TIMES_KEPT: Final = 3
 _AFTERWARDS_SECONDS: Final = moments.RECOVERY_SECONDS + 5
 _WARMING, _BEFORE, _FLUSHED = range(3)
 
@@ -95,7 +100,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Judged[Moment]:
             "lifetime": LIFETIME_SECONDS,
             "lifetimes": lifetimes,
             "rate": round(rate, 1),
-            "projects": len(ids),
+            "projects": min(len(ids), POPULAR),
             "flush": msgspec.to_builtins(flush),
         },
     )
@@ -187,6 +192,7 @@ class Rush:
                     await self._again_and_again("kept", lasting, reads),
                     await self._again_and_again("expiring", wanted, reads),
                 ]
+                await self._keep_popular(others)
                 flush, rate = await self._flush(reads)
         return found, flush, rate
 
@@ -213,6 +219,17 @@ class Rush:
         seen = await bursts.again_and_again(wanted.callers, wanted.asks, self.options.seconds)
         asked = (await reads.count()).since(before)
         return moments.moment_of(f"{name}{moments.LASTING}", [seen], [asked])
+
+    async def _keep_popular(self, callers: Sequence[Caller]) -> None:
+        """Have every process keep what the load asks for, so that what is missed was flushed."""
+        product = self.place.product
+        tokens = cycle(product.callers.everybody[: self.options.callers])
+        asks = [
+            compose("GET", f"{BASE}/projects/{id}", product.target, next(tokens))
+            for id in self.ranked[:POPULAR]
+        ]
+        for _ in range(_TIMES_KEPT):
+            await bursts.each_once(callers[:_CAPACITY_CALLERS], asks)
 
     async def _flush(self, reads: ProjectReads) -> tuple[Flush, float]:
         """Flush Valkey under load."""
@@ -262,7 +279,7 @@ class Rush:
         score = reads_and_changes(
             self.folder,
             product,
-            self.ranked,
+            self.ranked[:POPULAR],
             phases,
             connections=callers,
             tokens=product.callers.everybody[:callers],
