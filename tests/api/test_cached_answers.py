@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import brotli
 import httpx
+import msgspec
 import pytest
 import zstandard
 
@@ -241,6 +242,23 @@ async def test_whoever_says_no_cache_hears_the_database_and_so_does_everybody_th
         kept = await place.get(path, **PLAIN)
         assert kept.headers["x-cache"] == "hit-memory"
         assert body_of(kept) == body_of(anew)
+
+
+async def test_no_cache_is_also_said_of_what_an_answer_is_made_of(
+    place: Place, database: asyncpg.Connection
+) -> None:
+    """Admins are passed on, and given a total that everybody shares."""
+    path = f"{BASE_PATH}/skills?include=total"
+
+    async def total(**headers: str) -> int:
+        answer = await place.get(path, **PLAIN, **place.admin.headers, **headers)
+        return int(msgspec.json.decode(body_of(answer))["total"])
+
+    before = await total()
+    await database.execute("INSERT INTO skills (id, name) VALUES (900, 'Unannounced')")
+    assert await total() == before
+    assert await total(**{"cache-control": "no-cache"}) == before + 1
+    assert await total() == before + 1
 
 
 @every_shared

@@ -8,7 +8,8 @@ there is. What counts at all is `entries`' to say.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
@@ -74,24 +75,31 @@ class TierMeasures:
 
 
 class _Flight(Generic[V]):
-    """One fill under way, and what it will know of. Its task gives an error, and never raises.
+    """One fill under way, and what it will know of. Its task gives an error, and never raises."""
 
-    `anew`: nothing that is kept will do on the way.
-    """
-
-    __slots__ = ("anew", "coverage", "source", "stay", "task")
+    __slots__ = ("coverage", "source", "stay", "task")
 
     task: "asyncio.Task[V | Exception]"
 
-    def __init__(self, coverage: Coverage, deadline: float, *, anew: bool = False) -> None:
+    def __init__(self, coverage: Coverage, deadline: float) -> None:
         self.coverage = coverage
-        self.anew = anew
         self.stay = sojourn.Sojourn(deadline)
         self.source = Source.FILLED
 
 
 _filling: ContextVar[_Flight[Any] | None] = ContextVar("filling", default=None)
 """The fill that the running code is part of. What it takes from here, it leans on."""
+_anew: ContextVar[bool] = ContextVar("anew", default=False)
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """Whatever is asked of a cache within the block is filled anew."""
+    before = _anew.set(True)
+    try:
+        yield
+    finally:
+        _anew.reset(before)
 
 
 @dataclass
@@ -134,7 +142,7 @@ class Tiers:
             Exception: whatever `fill` raised.
         """
         outer = _filling.get()
-        if outer is not None and outer.anew:
+        if _anew.get():
             return await self.force(want, fill), Source.FORCED
         now = time.monotonic()
         entry: Entry[V] | None = self.memory.get(want.key)
@@ -166,10 +174,11 @@ class Tiers:
         self.measures.forced += 1
         begun = time.monotonic()
         outer = _filling.get()
-        flight: _Flight[V] = _Flight(Coverage(want, self.clocks, begun), 0.0, anew=True)
+        flight: _Flight[V] = _Flight(Coverage(want, self.clocks, begun), 0.0)
         inner = _filling.set(flight)
         try:
-            value = await fill()
+            with nothing_kept():
+                value = await fill()
         finally:
             _filling.reset(inner)
         self._keep(want, value, flight.coverage, time.monotonic() - begun, None, leased=False)

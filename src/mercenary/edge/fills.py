@@ -13,7 +13,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mercenary.cache import caches
-from mercenary.cache.tiers import Source
+from mercenary.cache.tiers import Source, nothing_kept
 from mercenary.edge.hits import READING, Target, demands_anew
 from mercenary.errors import NotFound, ProblemError
 from mercenary.http.access import Caller
@@ -47,6 +47,10 @@ class Fills:
                             return
                     caches.current().answers.measures.apart += 1
                 scope["answer_headers"].append(_BYPASS)
+                if demands_anew(scope["headers"]):
+                    with nothing_kept():  # also of what the answer is made of
+                        await self.app(scope, receive, send)
+                    return
         await self.app(scope, receive, send)
 
     async def _answer(self, scope: Scope, send: Send, shared: Shared) -> bool:
