@@ -1,4 +1,4 @@
-"""What the cache bench found is judged by the issue's rules, and shown with what it means."""
+"""What the cache bench found is judged by what is wanted, and shown with what it means."""
 
 from array import array
 from dataclasses import asdict

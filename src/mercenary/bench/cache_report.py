@@ -49,7 +49,7 @@ def answered_in(played: Played, name: str) -> Answered:
 
 
 def verdicts_of(rows: Sequence[Row], answered: Sequence[Answered]) -> list[Verdict]:
-    """Judge by the issue's rules, and whether each row measured what its name says."""
+    """Judge by what is wanted, and whether each row measured what its name says."""
     shares = {one.name: one for one in answered}
     hits = next(row for row in rows if row.name == "hit-memory")
     errors = sum(row.errors for row in rows) + sum(one.errors for one in answered)

@@ -133,7 +133,7 @@ def allowed_reads(played: Played, phase: int, reading: int, processes: int) -> i
 def judge(
     bursts: Mapping[str, Moment], lifetimes: int, flush: Flush, processes: int
 ) -> list[Verdict]:
-    """Judge by the rules of the issue; `lifetimes` were begun while the key expired under load."""
+    """Judge by what is wanted; `lifetimes` were begun while the key expired under load."""
     kept, lasting = bursts["kept"].p99_ms, bursts[f"kept{LASTING}"].p99_ms
     expiring = bursts[f"expiring{LASTING}"]
     moments = [*bursts.values(), flush.before, flush.after]

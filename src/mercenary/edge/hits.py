@@ -65,7 +65,7 @@ class Hits:
             if found is None and (fill := self._awaited(scope)) is not None:
                 # Waiting costs nothing but patience, so it takes no place of those who work. Who
                 # asks for what has just changed would fill them all otherwise.
-                await asyncio.wait({fill})
+                await asyncio.wait({fill}, timeout=caches.current().answers.deadline)
                 found = self._answer(scope)
             if found is not None:
                 status, headers, body = found
@@ -124,7 +124,7 @@ class Hits:
             elif name == b"if-none-match":
                 known = known or is_known([(name, value)], kept.etag)
             elif name == b"accept":
-                if b"*/*" not in value:
+                if b"*/*" not in value and b"json" not in value:
                     return None
             elif name == b"cache-control" and b"no-cache" in value.lower():
                 return None
