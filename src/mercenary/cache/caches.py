@@ -24,7 +24,7 @@ from mercenary.settings import Settings
 
 log = structlog.get_logger()
 
-SESSION_SHARE: Final = 8
+SESSION_SHARE: Final = 4
 """This part of the memory for answers is given to sessions besides."""
 WRITE_SECONDS: Final = 1.0
 """Between two writes of the counters."""

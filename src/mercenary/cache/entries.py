@@ -32,11 +32,17 @@ _NEVER: Final = float("-inf")
 
 
 class Codec(Generic[V]):
-    """How a value becomes bytes for Valkey, and back; its bytes count as its size."""
+    """How a value becomes bytes for Valkey, and back.
 
-    def __init__(self, encode: Callable[[V], bytes], decode: Callable[[bytes], V]) -> None:
+    Its bytes count as its size, and so does the `overhead` of the value that is made of them.
+    """
+
+    def __init__(
+        self, encode: Callable[[V], bytes], decode: Callable[[bytes], V], *, overhead: int = 0
+    ) -> None:
         self.encode = encode
         self.decode = decode
+        self.overhead = overhead
 
 
 class Want(Generic[V]):

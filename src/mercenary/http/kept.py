@@ -17,6 +17,9 @@ HIT_MEMORY: Final = (b"x-cache", b"hit-memory")
 _OF_BODY: Final = frozenset({b"content-type", b"content-length", b"content-encoding"})
 _FOR_SHARED_CACHES: Final = frozenset({b"surrogate-key", b"cache-tag"})
 
+# Of headers and of two finished heads: a tuple and two strings' own bytes for each of their lines.
+_HEADS_BYTES: Final = 1_600
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -78,4 +81,5 @@ _decoder = msgspec.msgpack.Decoder(tuple[Headers, bytes])
 CODEC: Final[Codec[Kept]] = Codec(
     lambda kept: _encoder.encode((kept.headers, kept.body)),
     lambda stored: Kept(*_decoder.decode(stored)),
+    overhead=_HEADS_BYTES,
 )
