@@ -1,9 +1,10 @@
 """Answers at once what this worker keeps, in front of routing and of all that may wait.
 
 A hit is looked up by the target's bytes as they came. `Fills` notes which key they mean once it has
-read them like any endpoint does, so no spelling is ever interpreted here. Whatever isn't at hand
-(the answer, the caller's session, a share of the rate limit) or needs a closer look is passed on,
-uncounted, to the layers that can wait.
+read them like any endpoint does, so no spelling is ever interpreted here. What isn't at hand (the
+answer, the caller's session) or needs a closer look is passed on to the layers behind. What needs
+no work but only patience is waited for here, in front of admission: another's fill, and a share of
+the rate limit.
 """
 
 import asyncio
@@ -68,7 +69,9 @@ class Hits:
                 await asyncio.wait({fill}, timeout=caches.current().answers.deadline)
                 found = self._answer(scope)
             if found is not None:
-                status, headers, body = found
+                caller, status, head, body = found
+                await self.limits.count(scope, caller)
+                headers = head + scope["answer_headers"]
                 scope["answered"] = True
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body", "body": body})
@@ -85,7 +88,8 @@ class Hits:
             return None
         return tiers.under_way(target.means, monotonic())
 
-    def _answer(self, scope: Scope) -> tuple[int, Headers, bytes] | None:
+    def _answer(self, scope: Scope) -> tuple[Caller, int, Headers, bytes] | None:
+        """Who gets what: status, head and body."""
         method = scope["method"]
         if method not in READING:
             return None
@@ -102,12 +106,11 @@ class Hits:
         if signed_in and target.apart is not None and target.apart(caller.user_id):
             return None
         finished = self._finished(scope, tiers, entry, known=known, signed_in=signed_in)
-        if finished is None or not self.limits.count_at_hand(scope, caller):
+        if finished is None:
             return None
         tiers.measures.hits_memory += 1
         head, body = finished
-        status = 304 if known else 200
-        return status, head + scope["answer_headers"], b"" if method == "HEAD" else body
+        return caller, 304 if known else 200, head, b"" if method == "HEAD" else body
 
     def _asked(self, headers: Headers, kept: Kept) -> tuple[Caller, bool] | None:
         """Who asks, and whether they have the answer already; None where others have to judge."""

@@ -16,7 +16,7 @@ from mercenary.http.access import Caller
 from mercenary.http.endpoint import SENSITIVE, STANDARD, UNLIMITED
 from mercenary.limits import policy
 from mercenary.limits.lease import Lease
-from mercenary.limits.limiter import Limiter, Quota
+from mercenary.limits.limiter import Limiter
 from mercenary.limits.policy import Policy
 from mercenary.settings import Settings
 
@@ -51,44 +51,32 @@ class RateLimit:
             invocation = scope["invocation"]
             rate = STANDARD if invocation is None else invocation.endpoint.rate
             if rate is not UNLIMITED:
-                await self._count(scope, sensitive=rate is SENSITIVE)
+                count = self._count_sensitive if rate is SENSITIVE else self.count
+                await count(scope, scope["caller"])
             if scope["refusal"] is not None:
                 raise scope["refusal"]
         await self.app(scope, receive, send)
 
-    def count_at_hand(self, scope: Scope, caller: Caller) -> bool:
-        """Count a request against the general limit if nobody need be asked, and it is granted.
+    async def count(self, scope: Scope, caller: Caller) -> None:
+        """Count a request of a caller against the general limit.
 
-        Otherwise nothing has been counted.
+        Raises:
+            TooManyRequests: it is over the limit.
         """
-        subject, quota = self._general(scope, caller)
-        lease = quota.lease_of(subject)
+        lease, granted = await self._spend(scope, caller)
         now = monotonic()
-        if not lease.spend(now):
-            return False
-        self._tell(scope, lease, now, lease.left + lease.beyond)
-        return True
-
-    async def _count(self, scope: Scope, *, sensitive: bool) -> None:
-        subject, quota = self._general(scope, scope["caller"])
-        lease = quota.lease_of(subject)
-        now = monotonic()
-        granted = lease.spend(now)
-        if granted is None:
-            granted = await quota.obtain(lease)
-            now = monotonic()
-        if sensitive and granted:
-            await self._count_sensitive(scope, subject, lease)
-            return
         self._tell(scope, lease, now, lease.left + lease.beyond if granted else 0)
         if not granted:
             self._refuse(lease, now)
 
-    def _general(self, scope: Scope, caller: Caller) -> tuple[int | str, Quota]:
-        """Whom a request counts against, and the limit that it always counts against."""
+    async def _spend(self, scope: Scope, caller: Caller) -> tuple[Lease, bool]:
+        """The lease of whom a request counts against, and whether that grants it."""
+        subject, quota = _subject(scope, caller), self._users
         if caller.id is None:
-            return counted_as(scope["client_address"]), self._guests
-        return caller.id, self._users
+            quota = self._guests
+        lease = quota.lease_of(subject)
+        granted = lease.spend(monotonic())
+        return lease, await quota.obtain(lease) if granted is None else granted
 
     def _tell(self, scope: Scope, lease: Lease, now: float, left: int) -> None:
         texts = self._texts[lease.policy.name]
@@ -100,12 +88,16 @@ class RateLimit:
             (b"x-ratelimit-reset", b"%d" % lease.reset),
         )
 
-    async def _count_sensitive(self, scope: Scope, subject: int | str, general: Lease) -> None:
-        """Count a sensitive request that the general limit has granted."""
-        lease = self._sensitive.lease_of(subject)
-        granted = lease.spend(monotonic())
-        if granted is None:
-            granted = await self._sensitive.obtain(lease)
+    async def _count_sensitive(self, scope: Scope, caller: Caller) -> None:
+        """Count a request against the general limit and, if that grants it, the sensitive one."""
+        general, granted = await self._spend(scope, caller)
+        if not granted:
+            now = monotonic()
+            self._tell(scope, general, now, 0)
+            self._refuse(general, now)
+        lease = self._sensitive.lease_of(_subject(scope, caller))
+        spent = lease.spend(monotonic())
+        granted = await self._sensitive.obtain(lease) if spent is None else spent
         now = monotonic()
         left = lease.remaining if granted else 0
         tightest, least = (
@@ -137,6 +129,11 @@ class RateLimit:
             f" Try again in {seconds}.",
             retry_after=seconds,
         )
+
+
+def _subject(scope: Scope, caller: Caller) -> int | str:
+    """Whom a request counts against: the user, or a guest's address."""
+    return counted_as(scope["client_address"]) if caller.id is None else caller.id
 
 
 class _Texts:
