@@ -15,8 +15,8 @@ lease that is forgotten take their share along until the window ends; nothing is
 from mercenary.limits.policy import Policy
 
 FIRST_SHARE = 16
-"""Requests ahead at first. With 4, of 10,000 callers who come a few times each, every fourth request
-asked Valkey: 5,905 cached pages a second instead of 7,520 (`mercenary bench api`)."""
+"""Requests ahead at first. With 4, of 10,000 callers who come a few times each, every fourth
+request asked Valkey: 5,905 cached pages a second instead of 7,520 (`mercenary bench api`)."""
 LARGEST_SHARE = 50
 """A share ahead is at most the limit divided by this; a lower limit is asked for one by one."""
 
