@@ -227,16 +227,19 @@ class Shelf:
 
     def _opened(self, entry: bytes, want: Want[Any], shown: Shown, *, leased: bool) -> Found:
         """The entry, if it is this key's and its clocks haven't moved."""
+        nothing = Found(None, shown, leased)
         try:
             envelope = _decoder.decode(entry)
-            if envelope.key == want.key:
-                if envelope.shown != shown:
-                    return Found(None, shown, leased)
-                return Found(envelope, shown, leased, want.codec.decode(envelope.value))
+            if envelope.key == want.key and envelope.shown != shown:
+                return nothing
+            value = want.codec.decode(envelope.value)
         except (ValueError, LookupError, TypeError):
-            pass  # counted like any other that isn't ours
-        self.measures.foreign += 1
-        return Found(None, shown, leased)
+            self.measures.foreign += 1
+            return nothing
+        if envelope.key != want.key:
+            self.measures.foreign += 1
+            return nothing
+        return Found(envelope, shown, leased, value)
 
     async def _put(self, puts: Sequence[_Put]) -> Sequence[None]:
         async def ask(redis: Redis) -> None:
