@@ -20,7 +20,9 @@ from typing import Annotated, Any, Final, Literal, get_origin
 import msgspec
 from msgspec import Meta
 
-from mercenary.cdn_settings import SECRETS, CDNSettings, incomplete
+from mercenary.cdn_settings import SECRETS, incomplete
+from mercenary.database_settings import DatabaseSettings
+from mercenary.setting_types import Count, Seconds, WholeSeconds
 
 PREFIX: Final = "MERCENARY_"
 FILE: Final = Path("mercenary.toml")
@@ -44,22 +46,9 @@ _ORIGIN = re.compile(
 )
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
-WholeSeconds = Annotated[int, Meta(ge=1, le=31_536_000)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
-DatabaseURI = Annotated[str, Meta(pattern=r"^postgres(ql)?(\+asyncpg)?://")]
 RedisURL = Annotated[str, Meta(pattern=r"^(rediss?|valkeys?|unix)://")]
 BrokerURL = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+]*://")]
-
-
-class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The pool of one worker: connections, and seconds."""
-
-    pool_size: Annotated[int, Meta(ge=1, le=1000)] = 20
-    max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 10
-    pool_timeout: Seconds = 30.0
-    pool_recycle: Annotated[int, Meta(ge=-1)] = 1800
 
 
 class CacheSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="upper"):
@@ -91,16 +80,13 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-class Settings(CDNSettings, frozen=True, kw_only=True):
+class Settings(DatabaseSettings, frozen=True, kw_only=True):
     """The effective settings. Times are seconds, sizes bytes, unless the name says otherwise."""
 
     environment: Literal["development", "production"] = "development"
     # Token and cursor keys are derived from it.
     secret_key: Text = DEVELOPMENT_SECRET
 
-    # None: `mercenary up` starts servers of its own.
-    sqlalchemy_database_uri: DatabaseURI | None = None
-    sqlalchemy_engine_options: EngineOptions = EngineOptions()
     cache_config: CacheConfig = CacheConfig()
     celery_broker_url: BrokerURL | None = None
 
@@ -119,17 +105,11 @@ class Settings(CDNSettings, frozen=True, kw_only=True):
     drain_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    statement_timeout: Seconds = 5.0
-    lock_timeout: Seconds = 2.0
     request_deadline: Seconds = 10.0
     # Requests in flight in a worker: the limit begins at `start` and moves between the others.
     in_flight_least: Count = 64
     in_flight_start: Count = 128
     in_flight_most: Count = 2048
-    # Connections of a worker that carry its batches: the design's figures come from two to four.
-    batch_lanes: Annotated[int, Meta(ge=1, le=64)] = 4
-    batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 256
-    batch_waiting: Count = 4096
 
     # Requests in each window: a guest's by address, a user's, and beside these the sensitive ones
     # of either (sign-in, passwords, accepting a proposal).

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary import settings
+from mercenary.database_settings import EngineOptions
 from mercenary.db import engine
 from mercenary.db.batches import read_batch, write_batch
 from mercenary.errors import Conflict, DeadlineExceeded, Overloaded, Unavailable
@@ -19,7 +20,7 @@ from mercenary.sojourn import Sojourn, enter
 from tests.conftest import Statements
 
 DEADLINE = 10.0
-ONE_CONNECTION = settings.EngineOptions(pool_size=1, max_overflow=0)
+ONE_CONNECTION = EngineOptions(pool_size=1, max_overflow=0)
 
 
 async def select_doubles(db: AsyncConnection, keys: Sequence[int]) -> Mapping[int, int]:
@@ -277,7 +278,7 @@ async def test_a_lock_that_is_not_given_is_unavailable_and_nothing_is_left_open(
 async def test_many_more_callers_than_connections_all_get_their_answer(
     opened: Callable[..., engine.Database],
 ) -> None:
-    options = settings.EngineOptions(pool_size=1, max_overflow=1, pool_timeout=5.0)
+    options = EngineOptions(pool_size=1, max_overflow=1, pool_timeout=5.0)
     opened(sqlalchemy_engine_options=options, batch_lanes=4, batch_size=8)
     answers = await asyncio.gather(*(find_double(n) for n in range(2000)))
     assert answers == [2 * n for n in range(2000)]
@@ -287,7 +288,7 @@ async def test_many_more_callers_than_connections_all_get_their_answer(
 async def test_readers_and_writers_never_wait_for_what_the_others_keep(
     opened: Callable[..., engine.Database], connections: int
 ) -> None:
-    options = settings.EngineOptions(pool_size=connections, max_overflow=0, pool_timeout=5.0)
+    options = EngineOptions(pool_size=connections, max_overflow=0, pool_timeout=5.0)
     opened(sqlalchemy_engine_options=options, batch_lanes=4, batch_size=8)
     first = 1_000_000 * connections
     for start in range(first, first + 500, 100):

@@ -14,10 +14,11 @@ from mercenary.cdn import queries
 from mercenary.cdn.purger import Purger
 from mercenary.cdn.queries import EVERYTHING
 from mercenary.cdn.targets import targets_of
+from mercenary.database_settings import EngineOptions
 from mercenary.db.engine import Database
 from mercenary.db.faults import as_problem
 from mercenary.events.sinks import Handover, Sink
-from mercenary.settings import EngineOptions, Settings
+from mercenary.settings import Settings
 
 log = structlog.get_logger()
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from mercenary import crash_points
 from mercenary.cache.valkey import ValkeyAway
+from mercenary.database_settings import EngineOptions
 from mercenary.db.engine import Database
 from mercenary.db.faults import as_problem
 from mercenary.db.outbox import delete_rows, hold_rows, look, vacuum
@@ -26,7 +27,7 @@ from mercenary.errors import ProblemError
 from mercenary.events.floor import Floor
 from mercenary.events.sinks import Handover, Sink
 from mercenary.measures import Histogram, durations
-from mercenary.settings import EngineOptions, Settings
+from mercenary.settings import Settings
 
 log = structlog.get_logger()
 

@@ -11,13 +11,14 @@ from mercenary.cache.caches import path_of
 from mercenary.cache.clocks import EVERYTHING, Clocks
 from mercenary.cli.failures import CommandError
 from mercenary.cli.spans import short
+from mercenary.database_settings import EngineOptions
 from mercenary.db.engine import Database
 from mercenary.db.faults import as_problem
 from mercenary.db.migrate import pending
 from mercenary.errors import ProblemError
 from mercenary.local.state import effective
 from mercenary.ops.purging import Tags, UnknownTag, is_announced, purge
-from mercenary.settings import EngineOptions, Settings, load
+from mercenary.settings import Settings, load
 
 WAIT_SECONDS = 10.0
 

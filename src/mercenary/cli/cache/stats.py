@@ -18,12 +18,13 @@ from mercenary.cache.caches import path_of
 from mercenary.cache.clocks import Clocks
 from mercenary.cache.scoreboard import Scoreboard
 from mercenary.cli.cache.tables import Shown, hit_ratio, shown
+from mercenary.database_settings import EngineOptions
 from mercenary.db import outbox
 from mercenary.db.engine import Database
 from mercenary.db.faults import as_problem
 from mercenary.errors import ProblemError
 from mercenary.local.state import effective
-from mercenary.settings import EngineOptions, Settings, load
+from mercenary.settings import Settings, load
 
 WATCH_SECONDS = 1.0
 NOBODY = "No worker of this host serves that database."

@@ -1,0 +1,38 @@
+"""The settings of the database: where it is, its pool, its bounds, its batches.
+
+They are part of `settings.Settings`, which is read there like any other.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from mercenary.cdn_settings import CDNSettings
+from mercenary.setting_types import Count, Seconds
+
+DatabaseURI = Annotated[str, Meta(pattern=r"^postgres(ql)?(\+asyncpg)?://")]
+
+
+class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The pool of one worker: connections, and seconds."""
+
+    pool_size: Annotated[int, Meta(ge=1, le=1000)] = 20
+    max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 10
+    pool_timeout: Seconds = 30.0
+    pool_recycle: Annotated[int, Meta(ge=-1)] = 1800
+
+
+class DatabaseSettings(CDNSettings, frozen=True, kw_only=True):
+    """Times are seconds. The base is a CDN's only because structs inherit in one line."""
+
+    # None: `mercenary up` starts a server of its own.
+    sqlalchemy_database_uri: DatabaseURI | None = None
+    sqlalchemy_engine_options: EngineOptions = EngineOptions()
+
+    statement_timeout: Seconds = 5.0
+    lock_timeout: Seconds = 2.0
+    # Connections of a worker that carry its batches: the design's figures come from two to four.
+    batch_lanes: Annotated[int, Meta(ge=1, le=64)] = 4
+    batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 256
+    batch_waiting: Count = 4096
