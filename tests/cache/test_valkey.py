@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from mercenary.cache.valkey import CONNECTIONS, Script, Valkey, ValkeyAway
 from mercenary.local.valkey import EmbeddedValkey
@@ -79,6 +80,21 @@ async def test_a_valkey_that_hangs_is_asked_once_and_found_again(valkey: Embedde
     async with asyncio.timeout(PATIENCE):
         while way.away:  # noqa: ASYNC110 - it is for the way to find out
             await asyncio.sleep(0.01)
+    assert await echo(way, "hello") == "hello"
+    await way.close()
+
+
+async def test_a_reply_that_comes_late_is_no_absence(valkey: EmbeddedValkey, ours: Valkey) -> None:
+    way = Valkey(valkey.url(), seconds=0.2)
+    assert await way.ask(lambda redis: redis.ping())
+    with capture_logs() as logged:
+        await ours.ask(lambda redis: redis.client_pause(300))
+        with pytest.raises(ValkeyAway):
+            await echo(way, "hello")
+        async with asyncio.timeout(PATIENCE):
+            while way.away:  # noqa: ASYNC110 - it is for the way to find out
+                await asyncio.sleep(0.01)
+    assert logged == []
     assert await echo(way, "hello") == "hello"
     await way.close()
 
