@@ -15,6 +15,7 @@ from mercenary.edge.admission import Admission
 from mercenary.edge.body import Body
 from mercenary.edge.client_address import ClientAddress
 from mercenary.edge.coding import Coding
+from mercenary.edge.consistency import Consistency, recalling
 from mercenary.edge.cross_origin import CrossOrigin
 from mercenary.edge.deadline import Deadline
 from mercenary.edge.dispatch import Dispatch
@@ -63,7 +64,11 @@ class Application:
             most=options.in_flight_most,
         )
         app: ASGIApp = Dispatch()
-        app = Fills(app, sessions.certify)
+        replicated = bool(options.replica_uris)
+        certify = recalling(sessions.certify) if replicated else sessions.certify
+        app = Fills(app, certify)
+        if replicated:
+            app = Consistency(app, options.replica_lag)
         app = limits = RateLimit(app, options, self.limiter)
         app = Identity(app, authenticator().identify)
         app = Deadline(app)
@@ -75,7 +80,7 @@ class Application:
             room=options.arriving_bodies_bytes,
         )
         app = Routing(app, self.router)
-        app = Hits(app, limits, authenticator().recall)
+        app = Hits(app, limits, authenticator().recall, tokens=replicated)
         app = Coding(app)
         app = CrossOrigin(app, self.router, options.cors_origins)
         app = Door(app)

@@ -30,6 +30,13 @@ class DatabaseSettings(CDNSettings, frozen=True, kw_only=True):
     sqlalchemy_database_uri: DatabaseURI | None = None
     sqlalchemy_engine_options: EngineOptions = EngineOptions()
 
+    # Replicas of that server, each with an address of its own; in the environment with commas
+    # between them. One that may be further behind than the lag answers nobody. What it has got to
+    # is asked for so often.
+    replica_uris: tuple[DatabaseURI, ...] = ()
+    replica_lag: Annotated[float, Meta(ge=0.01, le=5)] = 0.1
+    replica_probe: Seconds = 0.025
+
     statement_timeout: Seconds = 5.0
     lock_timeout: Seconds = 2.0
     # Connections of a worker that carry its batches: the design's figures come from two to four.

@@ -121,7 +121,8 @@ async def test_a_preflight_is_told_what_this_path_takes(
     allowed = set(headers.pop("access-control-allow-methods").split(", "))
     assert allowed - {"HEAD", "OPTIONS"} == offered
     assert headers.pop("access-control-allow-headers") == (
-        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id"
+        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, "
+        "X-Consistency-Token, X-Request-Id"
     )
     assert int(headers.pop("access-control-max-age")) > 0
     assert headers == {}

@@ -151,6 +151,8 @@ def test_an_answer_lists_its_headers(endpoint: Endpoint) -> None:
         is_problem = "application/problem+json" in answer.get("content", {})
         assert OWN_HEADERS.get(status) in headers or not is_problem or status not in OWN_HEADERS
         assert ("Location" in headers) == (status == "201")
+        is_write = endpoint.method != "GET" and status.startswith("2")
+        assert ("X-Consistency-Token" in headers) == is_write
 
 
 @every_endpoint
@@ -162,6 +164,7 @@ def test_every_parameter_has_a_schema_and_says_what_it_is(endpoint: Endpoint) ->
         *(["Idempotency-Key"] if endpoint.method == "POST" else []),
         *(["If-Match"] if endpoint.method in ("PUT", "PATCH", "DELETE") else []),
         *(["If-None-Match"] if endpoint.method == "GET" and signature.has_tag else []),
+        *(["X-Consistency-Token"] if endpoint.cache.public else []),
     }
     asked = {*signature.path, *signature.query.__struct_encode_fields__}
     assert set(parameters) - headers == asked

@@ -24,14 +24,17 @@ ROUND_SECONDS = 60.0
               help="Begin no round after so long.")  # fmt: skip
 @click.option("--seed", type=int, help="The first round's seed, by chance where none is given.")
 @click.option("--calm", is_flag=True, help="Break nothing.")
+@click.option("--replicas", type=int, default=0, help="Of PostgreSQL.")
 @click.option("--target", "targets", multiple=True, default=(PRODUCT, PRODUCT), hidden=True)
-def main(seconds: float, seed: int | None, calm: bool, targets: tuple[str, ...]) -> None:
+def main(
+    seconds: float, seed: int | None, calm: bool, replicas: int, targets: tuple[str, ...]
+) -> None:
     """Load two hosts, break things, judge. Exit code 0 when nothing was found, 1 otherwise."""
     first = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     folder = temporary_folder()
     found = True  # until it is known that nothing was
     try:
-        with Hosts(folder, targets) as hosts:
+        with Hosts(folder, targets, replicas=replicas) as hosts:
             found = uvloop.run(play(hosts, first, seconds, faults=not calm))
     finally:
         if found:

@@ -8,6 +8,8 @@ from unittest.mock import patch
 
 from mercenary.app import Application, create_app
 from mercenary.cache.clocks import Clocks
+from mercenary.db.replicas import Replicas
+from mercenary.freshness import Demand
 
 
 def unsettled() -> Application:
@@ -27,4 +29,11 @@ def deaf() -> Application:
         return 0
 
     patch.object(Clocks, "apply", ignore).start()
+    return create_app()
+
+
+def hasty() -> Application:
+    """Its replicas answer whatever they lack."""
+    suiting = Replicas.suiting
+    patch.object(Replicas, "suiting", lambda self, _: suiting(self, Demand())).start()
     return create_app()

@@ -15,6 +15,7 @@ from mercenary.local.children import Child
 from tests.coherence.client import Log
 from tests.coherence.history import Fault
 from tests.coherence.hosts import Host, Hosts, wake
+from tests.replicas.servers import paused
 
 LONGEST_REPAIR: Final = 60.0  # seconds
 _POLL: Final = 0.05
@@ -44,6 +45,12 @@ class Faults:
             "relays killed": self._relays_killed,
             "relays stopped": self._relays_stopped,
         }
+        if hosts.replicas:
+            self.all |= {
+                "a replica killed": self._replica_killed,
+                "a replica paused": self._replica_paused,
+                "replicas paused": self._replicas_paused,
+            }
 
     async def run(self, seconds: float) -> None:
         """Break each thing once, in an order drawn by chance, within about so many seconds."""
@@ -156,6 +163,27 @@ class Faults:
         finally:
             for relay in relays:
                 wake(relay)
+
+    @asynccontextmanager
+    async def _replica_killed(self) -> AsyncIterator[None]:
+        replica = self.chance.choice(self.hosts.replicas)
+        await self._kill(replica.child)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(replica.start)
+
+    @asynccontextmanager
+    async def _replica_paused(self) -> AsyncIterator[None]:
+        async with paused(self.chance.choice(self.hosts.replicas).uri):
+            yield
+
+    @asynccontextmanager
+    async def _replicas_paused(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for replica in self.hosts.replicas:
+                await stack.enter_async_context(paused(replica.uri))
+            yield
 
     def _some_host(self) -> Host:
         return self.chance.choice(self.hosts.hosts)

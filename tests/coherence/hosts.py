@@ -16,12 +16,12 @@ import psutil  # type: ignore[import-untyped]
 
 from mercenary.local.children import Child, run_once
 from mercenary.local.ports import hold_port
-from mercenary.local.postgres import EmbeddedPostgres
 from mercenary.local.probe import http_answers
 from mercenary.local.stack import without_settings
 from mercenary.local.supervisor import mercenary_command
 from mercenary.local.valkey import EmbeddedValkey
 from tests.generous import GENEROUS
+from tests.replicas.servers import Server
 
 ROOT: Final = Path(__file__).parents[2]
 HOSTS: Final = 2
@@ -86,11 +86,23 @@ class Host:
 class Hosts:
     """Both hosts and what they share: `with Hosts(folder) as hosts: …`.
 
-    `targets` are the applications of the two, by default the product's.
+    `targets` are the applications of the two, by default the product's. PostgreSQL has as many
+    `replicas`, which are a bit behind, as `replica_lag` says (seconds).
     """
 
-    def __init__(self, folder: Path, targets: Sequence[str] = (PRODUCT,) * HOSTS) -> None:
-        self.postgres = EmbeddedPostgres(folder, connections=100)
+    def __init__(
+        self,
+        folder: Path,
+        targets: Sequence[str] = (PRODUCT,) * HOSTS,
+        *,
+        replicas: int = 0,
+        replica_lag: float = 0.1,
+    ) -> None:
+        self.postgres = Server(folder, connections=100)
+        self.replicas = [
+            Server(folder / f"replica-{each}", connections=100) for each in range(replicas)
+        ]
+        self._replica_lag = replica_lag
         self.valkey = EmbeddedValkey(folder)
         self.hosts: list[Host] = []
         self._folder = folder
@@ -102,6 +114,9 @@ class Hosts:
             self.valkey.spawn()
             self.postgres.start()
             self.valkey.child.wait_ready()
+            self.postgres.let_replicas_follow()
+            for replica in self.replicas:
+                replica.follow(self.postgres)
             self._start()
         except BaseException:
             self._stop()
@@ -137,7 +152,10 @@ class Hosts:
     @property
     def is_whole(self) -> bool:
         """Whether nothing is broken any more."""
-        return self.valkey.child.pid is not None and all(host.is_whole for host in self.hosts)
+        servers = [self.valkey.child, *(replica.child for replica in self.replicas)]
+        return all(each.pid is not None for each in servers) and all(
+            host.is_whole for host in self.hosts
+        )
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -149,6 +167,8 @@ class Hosts:
             # Four workers and two relays on 100 connections.
             "SQLALCHEMY_ENGINE_OPTIONS": '{"pool_size": 8, "max_overflow": 4}',
             "CACHE_CONFIG": self.valkey.cache_config,
+            "MERCENARY_REPLICA_URIS": ",".join(replica.uri for replica in self.replicas),
+            "MERCENARY_REPLICA_LAG": str(self._replica_lag),
             "MERCENARY_LOG_LEVEL": "warning",
             "MERCENARY_ACCESS_TOKEN_SECONDS": "86400",
         }
@@ -160,6 +180,8 @@ class Hosts:
                 child.stop()
         wake(self.valkey.child)
         self.valkey.stop()
+        for replica in self.replicas:
+            replica.stop()
         self.postgres.stop()
         self._held.close()
 

@@ -47,8 +47,9 @@ class Recording(Sink):
         if handover.since is not None:
             self.words.append((handover.since, len(self.ids)))
 
-    async def rest(self, since: float) -> None:
+    async def rest(self, since: float, lsn: int) -> None:
         """Note the word."""
+        assert lsn > 0
         self.rests += 1
         self.words.append((since, len(self.ids)))
 

@@ -18,7 +18,8 @@ from mercenary.cache.valkey import Argument, Script, Valkey, ValkeyAway
 
 CHANNEL: Final = "cache:changes"
 CLOCKS: Final = "cache:clocks"
-"""A hash: `run` and `epoch`, and for each slot that was ever moved a value."""
+"""A hash: `run` and `epoch`, and for each slot that was ever moved a value; `lsn` is the place in
+PostgreSQL's log before which all that was announced was committed."""
 WORD: Final = "cache:word"
 """A key that is there while the relay's last word holds."""
 WORD_SECONDS: Final = 0.7
@@ -43,7 +44,11 @@ if before ~= run then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'run', run, 'epoch', value)
 end
-for i = 6, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], value) end
+for i = 7, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], value) end
+if before ~= run or #ARGV > 6 then
+  if ARGV[6] == '' then redis.call('HDEL', KEYS[1], 'lsn')
+  else redis.call('HSET', KEYS[1], 'lsn', ARGV[6]) end
+end
 local age = -1
 if since > 0 and since <= now then
   age = now - since
@@ -94,13 +99,20 @@ class Announcer:
         self._shown: tuple[int, float] | None = None
 
     async def announce(
-        self, told: Sequence[Told], *, since: float | None, begun: Sequence[float] = ()
+        self,
+        told: Sequence[Told],
+        *,
+        since: float | None,
+        begun: Sequence[float] = (),
+        lsn: int | None = None,
     ) -> None:
         """Announce changes; at least every 0.1 s, also without any, or the word is lost.
 
         `since` is `time.monotonic()` before the statement that found them, where it found all
         there were; None where some were left, and there's no word to give. `begun` is when each
-        change began, in seconds since 1970, by which hosts measure how late they hear.
+        change began, in seconds since 1970, by which hosts measure how late they hear. `lsn` is
+        a place in PostgreSQL's log before which all that was ever announced was committed; without
+        one, answers that are put into Valkey are read from the primary.
 
         Raises:
             ValkeyAway: nobody may have heard; the same is to be announced again.
@@ -117,6 +129,7 @@ class Announcer:
             int(WORD_SECONDS * 1e6),
             CHANNEL,
             _encoder.encode((told, begun)),
+            "" if lsn is None else str(lsn),
             *{slot_of(tag) for _, tags in told for tag in tags},
         ]
         try:

@@ -29,7 +29,7 @@ from urllib.parse import parse_qsl, urlsplit
 from zlib import crc32
 
 SLOTS: Final = 1 << 18
-"""More than the resources that are changed within an entry's lifetime; 4 MiB, of which the kernel
+"""More than the resources that are changed within an entry's lifetime; 6 MiB, of which the kernel
 gives what is touched."""
 EVERYTHING: Final = "*"
 """The tag of every entry."""
@@ -42,10 +42,14 @@ _PAGE: Final = 4096
 _WORD: Final = 8
 _HEARD: Final = 1
 _FIRST: Final = _PAGE // _WORD
-SIZE: Final = _PAGE + 2 * _WORD * SLOTS
+# Of a slot: what the clock shows, until when Valkey can't know of our change, when it was moved by
+# another's.
+_SLOT_WORDS: Final = 3
+_TOLD, _MOVED = 1, 2
+SIZE: Final = _PAGE + _SLOT_WORDS * _WORD * SLOTS
 """Bytes of the table; what comes behind them in the file isn't the clocks'."""
 # The layout's version, so that an older or newer server on the host has a table of its own.
-_VERSION: Final = 1
+_VERSION: Final = 2
 STAMP_BITS: Final = 62
 # Of them, those of a process and those of its numbers; the rest is the moment.
 _PROCESS_BITS: Final = 15
@@ -104,27 +108,39 @@ class Clocks:
 
     def read(self, slot: int) -> int:
         """What the clock in a slot shows, to be compared with what it showed before."""
-        return self._words[_FIRST + 2 * slot]
+        return self._words[_FIRST + _SLOT_WORDS * slot]
 
     def read_all(self, slots: Sequence[int]) -> tuple[int, ...]:
         """What the clocks in these slots show."""
         words = self._words
-        return tuple([words[_FIRST + 2 * slot] for slot in slots])
+        return tuple([words[_FIRST + _SLOT_WORDS * slot] for slot in slots])
+
+    def moved(self, slots: Sequence[int]) -> float:
+        """Since when these clocks have shown what they show, on the monotonic clock, or later.
+
+        What moved them was committed before. So whoever has read a clock, and after that this, may
+        read from what knows all that was committed before this moment.
+        """
+        words, last = self._words, 0
+        for slot in slots:
+            index = _FIRST + _SLOT_WORDS * slot
+            last = max(last, words[index + _TOLD], words[index + _MOVED])
+        return last / _MICRO
 
     def unmoved(self, slots: Sequence[int], shown: Sequence[int]) -> bool:
         """Whether the clocks in these slots still show this. It takes 0.2 µs for two of them."""
         words = self._words
         for slot, before in zip(slots, shown, strict=True):
-            if words[_FIRST + 2 * slot] != before:
+            if words[_FIRST + _SLOT_WORDS * slot] != before:
                 return False
         return True
 
     def is_told(self, slot: int) -> bool:
         """Whether Valkey knows of this host's last change there, which nobody is writing now."""
-        index = _FIRST + 2 * slot
+        index = _FIRST + _SLOT_WORDS * slot
         if self.is_being_written(self._words[index]):
             return False
-        return self._words[index + 1] < self._words[_HEARD]
+        return self._words[index + _TOLD] < self._words[_HEARD]
 
     def is_being_written(self, shown: int) -> bool:
         """Whether what a clock shows is a change under way, during which nothing is kept."""
@@ -150,13 +166,13 @@ class Clocks:
         """
         for tag in tags:
             if is_strict(tag):
-                self._words[_FIRST + 2 * slot_of(tag)] = stamp << 2 | _BEING_WRITTEN
+                self._words[_FIRST + _SLOT_WORDS * slot_of(tag)] = stamp << 2 | _BEING_WRITTEN
 
     def settle(self, tags: Iterable[str], stamp: int) -> None:
         """Move the clocks of what has changed, or may have; whatever was kept is forgotten."""
         for tag in tags:
-            index = _FIRST + 2 * slot_of(tag)
-            self._date(index + 1)
+            index = _FIRST + _SLOT_WORDS * slot_of(tag)
+            self._date(index + _TOLD)
             shown = self._words[index]
             if shown >> 2 == stamp or not self.is_being_written(shown):
                 self._words[index] = stamp << 2
@@ -166,10 +182,11 @@ class Clocks:
         """Move clocks by a change that was announced; how many weren't moved by it already."""
         moved = 0
         for tag in tags:
-            index = _FIRST + 2 * slot_of(tag)
+            index = _FIRST + _SLOT_WORDS * slot_of(tag)
             shown = self._words[index]
             if shown == stamp << 2:
                 continue
+            self._date(index + _MOVED)
             if shown >> 2 == stamp or not self.is_being_written(shown):
                 # Not to the stamp itself: another process may have been there, and gone on.
                 self._words[index] = self.fresh() << 2
@@ -183,9 +200,9 @@ class Clocks:
         return ((_deciseconds() - (shown >> 32)) & 0xFFFFFFFF) / 10
 
     def _date(self, index: int) -> None:
-        """Store until when Valkey can't know of a change that was committed before now.
+        """Store that a change was committed before now; if it is ours, Valkey can't know of it yet.
 
-        Two that settle in one slot both store it, and the later change's must stay. Whoever was
+        Two that move one clock both store it, and the later change's must stay. Whoever was
         held up on the way may have stored over it, and stores again.
         """
         while True:
@@ -196,7 +213,9 @@ class Clocks:
 
     def move(self, tag: str) -> None:
         """Forget what was kept under a tag, without a change of ours: there's nothing to tell."""
-        self._words[_FIRST + 2 * slot_of(tag)] = self.fresh() << 2
+        index = _FIRST + _SLOT_WORDS * slot_of(tag)
+        self._date(index + _MOVED)
+        self._words[index] = self.fresh() << 2
 
     def close(self) -> None:
         """Let the memory go."""

@@ -22,6 +22,7 @@ from mercenary.cache.announcer import CLOCKS, WORD
 from mercenary.cache.entries import Want
 from mercenary.cache.valkey import Valkey, ValkeyAway
 from mercenary.errors import DeadlineExceeded, Overloaded, Unavailable
+from mercenary.freshness import BEYOND
 
 Shown = tuple[bytes | None, ...]
 """What Valkey's clocks showed: the epoch, then those of the tags; None where one never moved."""
@@ -34,6 +35,7 @@ _LANES: Final = 2
 _TRIPS: Final = 5
 _WAITING: Final = 4096
 _EPOCH: Final = "epoch"
+_LSN: Final = "lsn"
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -50,12 +52,14 @@ class Found(msgspec.Struct, frozen=True):
     """What a look found: the entry and its value if it counts, and what the clocks showed.
 
     `shown` is None where nothing read now may be put there. `leased`: a process is filling it.
+    `lsn` is the place in PostgreSQL's log that whatever is put there must know of.
     """
 
     envelope: Envelope | None
     shown: Shown | None
     leased: bool
     value: Any = None
+    lsn: int = BEYOND
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -206,28 +210,31 @@ class Shelf:
 
         def ask_clocks(pipeline: Pipeline) -> None:
             pipeline.get(WORD)
-            pipeline.hmget(CLOCKS, [_EPOCH, *map(str, slots)])
+            pipeline.hmget(CLOCKS, [_LSN, _EPOCH, *map(str, slots)])
 
         if self._clocks is self.valkey:
-            stored, word, shown = await _trip(self.valkey, ask_entries, ask_clocks)
+            stored, word, (lsn, *shown) = await _trip(self.valkey, ask_entries, ask_clocks)
         else:
-            (stored,), (word, shown) = await gather(
+            (stored,), (word, (lsn, *shown)) = await gather(
                 _trip(self.valkey, ask_entries), _trip(self._clocks, ask_clocks)
             )
         epoch = shown[0]
+        place = BEYOND if lsn is None else int(lsn)
         clocks = dict(zip(slots, shown[1:], strict=True))
         found = []
         for want, entry, lease in zip(wants, stored, stored[len(wants) :], strict=False):
             now = None if epoch is None else (epoch, *(clocks[slot] for slot in want.slots))
             if word is not None and now is not None and entry:
-                found.append(self._opened(entry, want, now, leased=lease is not None))
+                found.append(self._opened(entry, want, now, place, leased=lease is not None))
             else:
-                found.append(Found(None, now, lease is not None))
+                found.append(Found(None, now, lease is not None, lsn=place))
         return found
 
-    def _opened(self, entry: bytes, want: Want[Any], shown: Shown, *, leased: bool) -> Found:
+    def _opened(
+        self, entry: bytes, want: Want[Any], shown: Shown, lsn: int, *, leased: bool
+    ) -> Found:
         """The entry, if it is this key's and its clocks haven't moved."""
-        nothing = Found(None, shown, leased)
+        nothing = Found(None, shown, leased, lsn=lsn)
         try:
             envelope = _decoder.decode(entry)
             if envelope.key == want.key and envelope.shown != shown:

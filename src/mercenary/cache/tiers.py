@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
-from mercenary import sojourn
+from mercenary import freshness, sojourn
 from mercenary.batching import copy_of
 from mercenary.cache.clocks import Clocks
 from mercenary.cache.entries import HEARD_SECONDS, Coverage, Entry, Standing, Want
@@ -178,6 +178,7 @@ class Tiers:
         outer = _filling.get()
         flight: _Flight[V] = _Flight(Coverage(want, self.clocks, begun), 0.0)
         inner = _filling.set(flight)
+        freshness.require(moment=self.clocks.moved(want.slots))
         try:
             with nothing_kept():
                 value = await fill()
@@ -278,8 +279,10 @@ class Tiers:
         _filling.set(flight)
         shown: Shown | None = None
         leased = False
+        lsn = 0
         if self._may_share(want) and (found := await self.shelf.look(want)) is not None:
             shown = found.shown
+            lsn = 0 if shown is None else found.lsn
             if look and found.envelope is None and want.relaxed and shown is not None:
                 leased = not found.leased and await self.shelf.lease(want)
                 if not leased:
@@ -288,6 +291,9 @@ class Tiers:
                 kept: V = found.value
                 return self._adopt(want, flight, found.envelope, kept)
         begun = time.monotonic()
+        # Read behind the clocks. Whatever moved them, a replica must know of: here, and, where the
+        # answer is put into Valkey, there.
+        freshness.allow(freshness.Demand(lsn, self.clocks.moved(want.slots)))
         try:
             value = await fill()
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mercenary import crash_points
+from mercenary import crash_points, freshness
 from mercenary.batching import Batch, Lanes
 from mercenary.cache import clocks
 from mercenary.db.engine import Database, current
@@ -28,6 +28,7 @@ from mercenary.db.idempotency import Claim, ConflictingKeysError, current_claim,
 from mercenary.db.outbox import insert_events, recording, tags_of
 from mercenary.db.time_left import changing_in_time, reading_in_time
 from mercenary.errors import ProblemError
+from mercenary.freshness import Demand
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
@@ -105,28 +106,100 @@ class ReadBatch(BatchedQuery[Key, Found | None]):
     ) -> None:
         super().__init__(name or select.__name__, max_size=max_size, parallel=parallel)
         self._select = select
-        self._searching = searching
+        self.searching = searching
 
     async def run(self, database: Database, asks: Sequence[Key]) -> Sequence[Found | None]:
         """Read all keys; once more on a new connection when the first one had died meanwhile."""
+        found = await self.find(database, asks)
+        return [found.get(key) for key in asks]
+
+    async def find(self, database: Database, keys: Sequence[Key]) -> Mapping[Key, Found]:
+        """What the primary has under these keys."""
         try:
-            found = await self._read(database, asks)
+            return await self._read(database, keys)
         except Exception as error:
             if not lost_connection(error):
                 raise as_problem(error) from error
             try:
-                found = await self._read(database, asks)
+                return await self._read(database, keys)
             except Exception as again:
                 raise as_problem(again) from again
-        return [found.get(key) for key in asks]
 
     async def _read(self, database: Database, keys: Sequence[Key]) -> Mapping[Key, Found]:
-        lent = database.searching() if self._searching else database.reading()
-        async with (
-            lent as connection,
-            reading_in_time(connection, database.settings.statement_timeout),
-        ):
+        async with database.searching() if self.searching else database.reading() as connection:
+            return await self.read_from(connection, keys, database)
+
+    async def read_from(
+        self, connection: AsyncConnection, keys: Sequence[Key], database: Database
+    ) -> Mapping[Key, Found]:
+        """What a server has under these keys."""
+        async with reading_in_time(connection, database.settings.statement_timeout):
             return await self._select(connection, keys)
+
+
+class ReplicatedRead(ReadBatch[Key, Found]):
+    """A read that a replica may answer, too, where it knows of what whoever asks must know of."""
+
+    def __init__(
+        self,
+        select: Callable[[AsyncConnection, Sequence[Key]], Awaitable[Mapping[Key, Found]]],
+        *,
+        name: str | None = None,
+        max_size: int | None = None,
+        parallel: int = 2,
+        searching: bool = False,
+    ) -> None:
+        super().__init__(
+            select, name=name, max_size=max_size, parallel=parallel, searching=searching
+        )
+        self._elsewhere = _Elsewhere(self, max_size=max_size, parallel=parallel)
+
+    def ask(self, ask: Key) -> asyncio.Future[Found | None]:
+        """Ask for one, a replica if it will do; awaiting the result is waiting for the batch.
+
+        Raises:
+            Overloaded: too many wait already.
+            DeadlineExceeded: no outcome within the time left.
+            Unavailable: the database is away.
+        """
+        database = current()
+        if database.replicas is not None:
+            demand = freshness.current()
+            if demand is not None and database.replicas.suiting(demand) is not None:
+                return database.batch(self._elsewhere).ask((ask, demand))
+        return database.batch(self).ask(ask)
+
+    __call__ = ask
+
+
+class _Elsewhere(BatchedQuery[tuple[Key, Demand], Found | None]):
+    """The same read where a replica answers: each key with what its answer must know of."""
+
+    shares_equal = True
+
+    def __init__(self, read: ReadBatch[Key, Found], *, max_size: int | None, parallel: int) -> None:
+        super().__init__(f"{read.name}@replica", max_size=max_size, parallel=parallel)
+        self._read = read
+
+    async def run(
+        self, database: Database, asks: Sequence[tuple[Key, Demand]]
+    ) -> Sequence[Found | None]:
+        """Read from a replica that knows enough for all; where that fails, from the primary."""
+        read, keys = self._read, list(dict.fromkeys(key for key, _ in asks))
+        demand = Demand(max(need.lsn for _, need in asks), max(need.moment for _, need in asks))
+        found: Mapping[Key, Found] | None = None
+        if database.replicas is not None:
+            try:
+                found = await database.replicas.read(
+                    demand,
+                    lambda connection: read.read_from(connection, keys, database),
+                    planning=read.searching,
+                )
+            except Exception as error:
+                raise as_problem(error) from error
+        if found is None:
+            found = await read.find(database, keys)
+        return [found.get(key) for key, _ in asks]
 
 
 class WriteBatch(BatchedQuery[tuple[Ask, Claim | None], Answer]):
@@ -216,13 +289,16 @@ def read_batch(
     max_size: int | None = None,
     parallel: int = 2,
     searching: bool = False,
+    replicated: bool = False,
 ) -> ReadBatch[Key, Found]:
     """Let callers ask `select` for one key and travel with the others.
 
     `searching` has the statements planned for their values, and at most `parallel` batches are
-    under way at once.
+    under way at once. Only a `replicated` one is ever answered by a replica: what everybody may
+    see, and neither money, nor who may do what.
     """
-    return ReadBatch(select, name=name, max_size=max_size, parallel=parallel, searching=searching)
+    kind = ReplicatedRead if replicated else ReadBatch
+    return kind(select, name=name, max_size=max_size, parallel=parallel, searching=searching)
 
 
 def write_batch(

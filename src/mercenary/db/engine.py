@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from mercenary.batching import Batch, Lanes
 from mercenary.db.discretion import keep_values_out
 from mercenary.db.ids import IdBlocks
+from mercenary.db.replicas import Replica, Replicas
 from mercenary.db.standing import Standing
 from mercenary.db.uri import asyncpg_url
 from mercenary.errors import Unavailable
@@ -52,6 +53,7 @@ class Database:
             self.engine.execution_options(isolation_level="AUTOCOMMIT"), room, recycle=recycle
         )
         self._writers = Standing(self.engine, room, recycle=recycle)
+        self.replicas = self._replicas(room, recycle) if settings.replica_uris else None
         self._lanes = Lanes(lanes)
         self._batches: dict[Batched, Batch[Any, Any]] = {}
 
@@ -109,9 +111,22 @@ class Database:
         for batch in self._batches.values():
             batch.close()
         await asyncio.gather(*(batch.drain() for batch in self._batches.values()))
+        if self.replicas is not None:
+            await self.replicas.close()
         await self._readers.close()
         await self._writers.close()
         await self.engine.dispose()
+
+    def _replicas(self, room: int, recycle: float) -> Replicas:
+        settings = self.settings
+        replicas = []
+        for uri in settings.replica_uris:
+            engine = _engine(settings, uri)
+            reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+            # One for whoever asks how far it is.
+            standing = Standing(reading, room + 1, recycle=recycle)
+            replicas.append(Replica(engine.url.render_as_string(), engine, standing))
+        return Replicas(self.reading, replicas, settings.replica_lag, settings.replica_probe)
 
 
 def _engine(settings: Settings, uri: str) -> AsyncEngine:

@@ -12,7 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from mercenary.errors import Conflict, DeadlineExceeded, Overloaded, ProblemError, Unavailable
 
 # SQLSTATE classes and codes (PostgreSQL, appendix A) that say «not now» rather than «not this row».
-_AWAY = ("08", "53", "57P", "58", "25006")
+_READ_ONLY = "25006"
+_AWAY = ("08", "53", "57P", "58", _READ_ONLY)
 _LOCK_TIMEOUT = "55P03"
 _STATEMENT_TIMEOUT = "57014"
 _TRY_AGAIN = ("40001", "40P01")
@@ -22,6 +23,16 @@ def sqlstate(error: BaseException) -> str:
     """The SQLSTATE that the driver reported, or an empty string."""
     original = getattr(error, "orig", error)
     return str(getattr(original, "sqlstate", None) or "")
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether a statement took as long as it may."""
+    return sqlstate(error) == _STATEMENT_TIMEOUT or isinstance(error, TimeoutError)
+
+
+def lost_primary(error: BaseException) -> bool:
+    """Whether a server refused a write because it is a replica (by now)."""
+    return sqlstate(error) == _READ_ONLY
 
 
 def lost_connection(error: BaseException) -> bool:
@@ -36,7 +47,7 @@ def as_problem(error: Exception) -> Exception:
     if isinstance(error, ProblemError):
         return error
     state = sqlstate(error)
-    if state == _STATEMENT_TIMEOUT or isinstance(error, TimeoutError):
+    if is_timeout(error):
         return DeadlineExceeded("The database took too long.")
     if state == _LOCK_TIMEOUT:
         return Overloaded("Others are changing the same things at this moment.")

@@ -29,22 +29,35 @@ class Listing(Generic[Item]):
 
     A list that has a `tag` keeps its counts until something moves the tag, for everybody who asks
     by the same filters. Where what somebody sees depends on who it is, `public` names the filter
-    that all asks have for which it doesn't; the others are counted each time.
+    that all asks have for which it doesn't; the others are counted each time. A `replicated` list
+    may be read from a replica.
     """
 
     def __init__(
-        self, query: PageQuery[Item], *, tag: str | None = None, public: str | None = None
+        self,
+        query: PageQuery[Item],
+        *,
+        tag: str | None = None,
+        public: str | None = None,
+        replicated: bool = False,
     ) -> None:
         self.query = query
-        self._pages = read_batch(query.pages, name=query.name, max_size=_PAGES_A_BATCH)
+        self._pages = read_batch(
+            query.pages, name=query.name, max_size=_PAGES_A_BATCH, replicated=replicated
+        )
         self._searches = read_batch(
             query.searches,
             name=f"{query.name}_searches",
             max_size=_SEARCHES_A_BATCH,
             searching=True,
+            replicated=replicated,
         )
         self._counts = read_batch(
-            query.counts, max_size=_SEARCHES_A_BATCH, searching=True, parallel=1
+            query.counts,
+            max_size=_SEARCHES_A_BATCH,
+            searching=True,
+            parallel=1,
+            replicated=replicated,
         )
         self._public = public
         self._tags = () if tag is None else (tag,)

@@ -39,6 +39,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.cache import clocks
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.metadata import by, metadata, moment
+from mercenary.db.positions import insertion
 
 # Held by a transaction, never by a session: it ends with a killed relay, and behind a pooler.
 LOCK_KEY: Final = int.from_bytes(b"relaying", "big")
@@ -100,10 +101,14 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What a relay has got to hand on. `all`: there was nothing else to be seen."""
+    """What a relay has got to hand on. `all`: there was nothing else to be seen.
+
+    `lsn` is a place in the log before which the rows were committed; 0 without rows.
+    """
 
     rows: Sequence[Row]
     all: bool
+    lsn: int = 0
 
 
 _recorded: ContextVar[list[Event]] = ContextVar("recorded")
@@ -173,13 +178,17 @@ _LOOK = select(
     # In the order of ids, so that the index is used, whose dead entries cost least.
     select(outbox.c.id).where(_ABOVE).order_by(outbox.c.id).limit(1).scalar_subquery(),
     _number(func.pg_snapshot_xmin(func.pg_current_snapshot())),
+    insertion(),
 )
 
 
-async def look(db: AsyncConnection, floor: int) -> tuple[bool, int]:
-    """Whether there is a row above the id `floor`, and the lowest id of a running transaction."""
-    first, running = (await db.execute(_LOOK, {"floor": floor})).one()
-    return first is not None, running
+async def look(db: AsyncConnection, floor: int) -> tuple[bool, int, int]:
+    """Whether there is a row above the id `floor`, and the lowest id of a running transaction.
+
+    The third is a place in the log before which was committed whatever can be seen.
+    """
+    first, running, lsn = (await db.execute(_LOOK, {"floor": floor})).one()
+    return first is not None, running, lsn
 
 
 _TAKE_TURN = select(func.pg_try_advisory_xact_lock(literal(LOCK_KEY, BigInteger())))
@@ -194,6 +203,7 @@ _OLDEST = (
         outbox.c.version,
         outbox.c.key,
         outbox.c.tags,
+        insertion(),
     )
     .where(_ABOVE)
     .order_by(outbox.c.id)
@@ -214,9 +224,9 @@ async def hold_rows(tx: AsyncConnection, rows: int, *, floor: int = 0) -> Held |
     found = (await tx.execute(_OLDEST, {"rows": rows, "floor": floor})).all()
     held = [
         Row(id, Event(name, subject, version, key, tuple(tags.split())), stamp, age)
-        for id, stamp, age, name, subject, version, key, tags in found
+        for id, stamp, age, name, subject, version, key, tags, _ in found
     ]
-    return Held(held, len(held) < rows)
+    return Held(held, len(held) < rows, max((row[-1] for row in found), default=0))
 
 
 _GONE = delete(outbox).where(outbox.c.id == func.any(array_of("ids", BigInteger()))).cte("gone")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from mercenary.db.faults import lost_primary
+
 # Whether PostgreSQL plans a prepared statement for the values of each call.
 _PLANNING = {
     True: text("SET plan_cache_mode = force_custom_plan"),
@@ -48,7 +50,10 @@ class Standing:
                 await held.connection.execute(_PLANNING[planning])
                 held.planning = planning
             yield held.connection
-        except BaseException:
+        except BaseException as error:
+            if lost_primary(error) and not held.connection.invalidated:
+                # What was the primary is a replica now. The pool finds the new one by its address.
+                await held.connection.invalidate()
             broken = held.connection.invalidated
             await _give_back(held)
             if broken:

@@ -23,6 +23,7 @@ _ALLOWED_HEADERS = b", ".join(
         b"Idempotency-Key",
         b"If-Match",
         b"If-None-Match",
+        b"X-Consistency-Token",
         b"X-Request-Id",
     )
 )
@@ -41,6 +42,7 @@ _EXPOSED_HEADERS = b", ".join(
         b"X-RateLimit-Reset",
         b"Idempotency-Replayed",
         b"X-Cache",
+        b"X-Consistency-Token",
     )
 )
 # Seconds for which a browser need not ask again; Chromium keeps no answer longer than two hours.

@@ -12,6 +12,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mercenary import freshness
 from mercenary.cache import caches
 from mercenary.cache.tiers import Source, nothing_kept
 from mercenary.edge.hits import READING, Target, demands_anew
@@ -43,6 +44,8 @@ class Fills:
                 if invocation.endpoint.cache.public:
                     if not scope["caller"].is_admin:
                         shared = invocation.shared(scope, scope["path_values"])
+                        # Whoever is passed on knows what everybody on this host does.
+                        freshness.require(moment=caches.current().clocks.moved(shared.want.slots))
                         if await self._answer(scope, send, shared):
                             return
                     caches.current().answers.measures.apart += 1

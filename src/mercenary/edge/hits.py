@@ -26,6 +26,8 @@ from mercenary.http.kept import HIT_MEMORY, Headers, Kept
 from mercenary.http.sharing import Shared
 
 READING: Final = frozenset({"GET", "HEAD"})
+TOKEN: Final = b"x-consistency-token"
+"""A place in PostgreSQL's log: on the answer to a write, and on reads that must know of it."""
 LARGEST_TARGET: Final = 512
 """Bytes of a target that is remembered; longer ones find their answer by being read."""
 _TARGET_BYTES: Final = 250
@@ -50,14 +52,23 @@ class Target(Node):
 
 
 class Hits:
-    """`recall` gives the caller that a token names, if that can be told without asking anybody."""
+    """`recall` gives the caller that a token names, if that can be told without asking anybody.
+
+    `tokens` is whether callers may say what an answer must know of (`edge/consistency.py`).
+    """
 
     def __init__(
-        self, app: ASGIApp, limits: RateLimit, recall: Callable[[str], Caller | None]
+        self,
+        app: ASGIApp,
+        limits: RateLimit,
+        recall: Callable[[str], Caller | None],
+        *,
+        tokens: bool = False,
     ) -> None:
         self.app = app
         self.limits = limits
         self.recall = recall
+        self.tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hit, or pass the request on."""
@@ -80,7 +91,7 @@ class Hits:
 
     def _awaited(self, scope: Scope) -> "asyncio.Task[Any] | None":
         """The fill that somebody else has begun and that this request's answer will come from."""
-        if scope["method"] not in READING:
+        if scope["method"] not in READING or (self.tokens and names_a_write(scope["headers"])):
             return None
         tiers = caches.current().answers
         target: Target | None = tiers.memory.get(target_of(scope))
@@ -91,7 +102,7 @@ class Hits:
     def _answer(self, scope: Scope) -> tuple[Caller, int, Headers, bytes] | None:
         """Who gets what: status, head and body."""
         method = scope["method"]
-        if method not in READING:
+        if method not in READING or (self.tokens and names_a_write(scope["headers"])):
             return None
         tiers = caches.current().answers
         target: Target | None = tiers.memory.get(target_of(scope))
@@ -150,6 +161,11 @@ class Hits:
                 tiers.memory.resize(entry, entry.size + added)
             finished = kept.finished(accepted, signed_in=signed_in)
         return finished
+
+
+def names_a_write(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether the caller says what the answer must know of, which is judged by `Consistency`."""
+    return any(name == TOKEN for name, _ in headers)
 
 
 def target_of(scope: Scope) -> bytes:

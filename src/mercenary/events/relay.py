@@ -142,9 +142,9 @@ class Relay:
         since = time.monotonic()
         try:
             floor = self._floor.begin() if looking else self._floor.id
-            if looking and not await self._look(floor):
+            if looking and (lsn := await self._look(floor)) is not None:
                 # Whoever deleted the rows had handed them on, so this needs no turn.
-                await self._given_to_sinks(lambda sink: sink.rest(since))
+                await self._given_to_sinks(lambda sink: sink.rest(since, lsn))
                 self._floor.settle()
                 self.measures.rests += 1
                 self.measures.oldest = 0.0
@@ -155,12 +155,12 @@ class Relay:
         except Exception as error:
             raise as_problem(error) from error
 
-    async def _look(self, floor: int) -> bool:
-        """Whether there is anything to hand on."""
+    async def _look(self, floor: int) -> int | None:
+        """None where there is something to hand on; else the place in the log of this moment."""
         async with self._database.reading() as connection:
-            found, running = await look(connection, floor)
+            found, running, lsn = await look(connection, floor)
         self._floor.see(running)
-        return found
+        return None if found else lsn
 
     async def _round(self, since: float, floor: int) -> bool:
         async with self._database.writing() as tx, tx.begin():
@@ -170,7 +170,7 @@ class Relay:
                 return False
             deleted_by = None
             if held.rows:
-                handover = Handover(tx, held.rows, since if held.all else None)
+                handover = Handover(tx, held.rows, since if held.all else None, held.lsn)
                 await self._given_to_sinks(lambda sink: sink.take(handover))
                 crash_points.reach("after-handing-on")
                 deleted_by = await delete_rows(tx, [row.id for row in held.rows])

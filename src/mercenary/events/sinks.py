@@ -26,11 +26,13 @@ class Handover(NamedTuple):
 
     `tx` is the transaction that deletes the rows. `since` is a moment of `time.monotonic()`: all
     that was committed before is among the rows, or was handed on earlier; None while there is more.
+    `lsn` is a place in PostgreSQL's log before which the rows were committed.
     """
 
     tx: AsyncConnection
     rows: Sequence[Row]
     since: float | None
+    lsn: int | None = None
 
 
 class Sink(ABC):
@@ -42,8 +44,11 @@ class Sink(ABC):
     async def take(self, handover: Handover) -> None:
         """Act on the rows, which are gone once this and the other sinks have returned."""
 
-    async def rest(self, since: float) -> None:  # noqa: B027 - most have nothing to do
-        """Hear that all that was committed before `since` was handed on; there is nothing new."""
+    async def rest(self, since: float, lsn: int) -> None:  # noqa: B027 - most have nothing to do
+        """Hear that all that was committed before `since` was handed on; there is nothing new.
+
+        All of it was committed before the place `lsn` in PostgreSQL's log.
+        """
 
 
 class Announces(Protocol):
@@ -55,8 +60,12 @@ class Announces(Protocol):
         *,
         since: float | None,
         begun: Sequence[float] = (),
+        lsn: int | None = None,
     ) -> None:
-        """Announce changes, when each began, and up to when all of them have been announced."""
+        """Announce changes, when each began, and up to when all of them have been announced.
+
+        They were committed before the place `lsn` in PostgreSQL's log.
+        """
 
 
 class Caches(Sink):
@@ -81,12 +90,14 @@ class Caches(Sink):
                 told.setdefault(row.stamp, {}).update(dict.fromkeys(row.event.tags))
                 begun.setdefault(row.stamp, now - row.age)
         changes = [(stamp, list(tags)) for stamp, tags in told.items()]
-        await self._announcer.announce(changes, since=handover.since, begun=list(begun.values()))
+        await self._announcer.announce(
+            changes, since=handover.since, begun=list(begun.values()), lsn=handover.lsn
+        )
 
-    async def rest(self, since: float) -> None:
+    async def rest(self, since: float, lsn: int) -> None:
         """Give the word.
 
         Raises:
             ValkeyAway: nobody may have heard.
         """
-        await self._announcer.announce([], since=since)
+        await self._announcer.announce([], since=since, lsn=lsn)

@@ -37,8 +37,10 @@ MOVES: Mapping[Status, tuple[Status, ...]] = {
     "cancelled": (),
 }
 
-find_project = read_batch(queries.select_projects)
-project_list = Listing(queries.select_project_pages, tag="projects", public="published")
+find_project = read_batch(queries.select_projects, replicated=True)
+project_list = Listing(
+    queries.select_project_pages, tag="projects", public="published", replicated=True
+)
 _NOBODY: Final = UserId(0)
 
 

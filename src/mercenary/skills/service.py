@@ -14,8 +14,8 @@ from mercenary.http.lists import read_page
 from mercenary.skills import queries
 from mercenary.skills.schemas import NewSkill, Skill, SkillId, SkillQuery
 
-find_skill = read_batch(queries.select_skills)
-skill_list = Listing(queries.select_skill_pages, tag="skills")
+find_skill = read_batch(queries.select_skills, replicated=True)
+skill_list = Listing(queries.select_skill_pages, tag="skills", replicated=True)
 
 
 async def known_ids(tx: AsyncConnection, ids: Collection[int]) -> set[int]:

@@ -25,10 +25,10 @@ from mercenary.users.schemas import MAX_SKILLS, SkillLevel, User, UserPatch, Use
 DEFAULT_CURRENCY = "USD"
 
 find_user = read_batch(queries.select_users)
-find_public_user = read_batch(queries.select_public_users)
+find_public_user = read_batch(queries.select_public_users, replicated=True)
 find_account = read_batch(queries.select_accounts)
 user_list = Listing(queries.select_user_pages)
-public_list = Listing(queries.select_public_pages, tag="users", public="active")
+public_list = Listing(queries.select_public_pages, tag="users", public="active", replicated=True)
 take_ids = queries.take_ids
 select_accounts = queries.select_accounts
 

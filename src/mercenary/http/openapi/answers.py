@@ -36,6 +36,7 @@ from mercenary.http.problems import MEDIA_TYPE, Problem, problem_body, statuses
 
 _JSON = "application/json"
 _REQUEST_ID = "5f0c1d8a2b7e4c93-0000002a"
+CONSISTENCY_TOKEN = "00000001-00000000016b3748"  # noqa: S105 - no secret
 _DESCRIPTIONS = {200: "Success.", 201: "Created.", 204: "Done. There is no body."}
 
 # On every answer, whatever became of the request.
@@ -157,6 +158,12 @@ HEADERS = {
         "true",
         required=False,
     ),
+    "X-Consistency-Token": _header(
+        "For a GET that shall know of this write, on whatever host. Sent where replicas answer "
+        "reads.",
+        CONSISTENCY_TOKEN,
+        required=False,
+    ),
     "Location": _header("Where the new resource lives.", "/api/v1/projects/17"),
     "Link": _header(
         "The next page (RFC 8288); left out on the last.",
@@ -203,6 +210,7 @@ class Answers:
         headers += ["Link"] if get_origin(signature.resource) in PAGES else []
         headers += ["ETag"] if endpoint.method == "GET" or signature.has_version else []
         headers += ["Idempotency-Replayed"] if endpoint.idempotent else []
+        headers += ["X-Consistency-Token"] if endpoint.method != "GET" else []
         answer = _answer(_DESCRIPTIONS[signature.status], headers)
         if signature.resource is not None:
             answer["content"] = {_JSON: self._json(signature.resource)}

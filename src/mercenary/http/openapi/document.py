@@ -8,7 +8,7 @@ from mercenary.http.decoding import repeatable_in
 from mercenary.http.endpoint import Endpoint
 from mercenary.http.idempotency import MAX_KEY
 from mercenary.http.invocation import Signature
-from mercenary.http.openapi.answers import HEADERS, Answers
+from mercenary.http.openapi.answers import CONSISTENCY_TOKEN, HEADERS, Answers
 from mercenary.http.openapi.schemas import ID, Schemas, example_of, parameters_of
 from mercenary.http.problems import Problem
 
@@ -25,6 +25,8 @@ The backend of a freelance marketplace: clients post projects, freelancers bid, 
 - Answers have an `ETag`: `If-None-Match` spares you the body of what you have, `If-Match` keeps you
   from changing what somebody changed meanwhile.
 - Every POST takes an `Idempotency-Key`, under which it happens once however often it is sent.
+- Where replicas answer reads, a write's answer has an `X-Consistency-Token`: a GET that sends it is
+  answered by what knows of the write, on any host. Signed-in callers see their own writes without.
 """
 
 _REQUEST_HEADERS: dict[str, dict[str, Any]] = {
@@ -48,6 +50,12 @@ _REQUEST_HEADERS: dict[str, dict[str, Any]] = {
         "description": "The ETag of an answer that is here already; 304 says that it holds still.",
         "schema": {"type": "string"},
         "example": '"17-3"',
+    },
+    "X-Consistency-Token": {
+        "description": "The token of a write, which whatever is answered shall know of. Of several "
+        "the one that compares as the greatest knows of all.",
+        "schema": {"type": "string"},
+        "example": CONSISTENCY_TOKEN,
     },
 }
 
@@ -178,6 +186,7 @@ def _header_parameters(endpoint: Endpoint, signature: Signature) -> list[dict[st
     names = ["Idempotency-Key"] if endpoint.idempotent else []
     names += ["If-Match"] if signature.takes_if_match else []
     names += ["If-None-Match"] if endpoint.method == "GET" and signature.has_tag else []
+    names += ["X-Consistency-Token"] if endpoint.cache.public else []
     return [
         {"name": name, "in": "header", "required": False, **_REQUEST_HEADERS[name]}
         for name in names

@@ -1,0 +1,1 @@
+"""Reads by replicas: real streaming ones, that are stopped, killed and promoted."""

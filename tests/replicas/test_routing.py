@@ -1,0 +1,184 @@
+"""Nobody sees less than what they wrote, though replicas that are far behind stay in use here."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from mercenary.cache import valkey
+from mercenary.db.replicas import Replicas
+from tests.factories import Person, new_project, post_project, sign_up
+from tests.replicas.conftest import caught_up, without_valkey
+from tests.replicas.servers import paused
+
+TOKEN = "X-Consistency-Token"
+
+
+@pytest.fixture
+async def stopped(
+    replicas: Replicas, replica_uris: tuple[str, ...], owner: Person
+) -> AsyncIterator[None]:
+    """From here on no replica replays anything; all of them are in use."""
+    await caught_up(replicas)
+    async with AsyncExitStack() as stack:
+        for uri in replica_uris:
+            await stack.enter_async_context(paused(uri))
+        yield
+
+
+async def title(client: httpx.AsyncClient, id: int, **headers: str) -> Any:
+    """What a guest is shown."""
+    answer = await client.get(f"/api/v1/projects/{id}", headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["title"]
+
+
+async def test_what_everybody_may_see_is_read_from_a_replica(
+    client: httpx.AsyncClient, owner: Person, replicas: Replicas
+) -> None:
+    project = await post_project(owner)
+    await caught_up(replicas)
+    before = replicas.measures.answered
+    assert await title(client, project["id"]) == project["title"]
+    assert replicas.measures.answered == before + 1
+
+
+async def test_a_list_its_total_and_a_search_are_read_from_replicas(
+    client: httpx.AsyncClient, owner: Person, replicas: Replicas
+) -> None:
+    await caught_up(replicas)
+    before = replicas.measures.answered
+    answer = await client.get("/api/v1/projects", params={"q": "billing", "include": "total"})
+    assert answer.status_code == 200, answer.text
+    assert replicas.measures.answered >= before + 2
+
+
+async def test_no_cache_asks_the_primary(
+    client: httpx.AsyncClient, owner: Person, replicas: Replicas
+) -> None:
+    project = await post_project(owner)
+    await caught_up(replicas)
+    before = replicas.measures.answered
+    assert await title(client, project["id"], **{"Cache-Control": "no-cache"})
+    assert replicas.measures.answered == before
+
+
+@pytest.mark.usefixtures("stopped")
+async def test_nothing_is_kept_of_a_replica_that_lacks_the_write_that_emptied_the_entry(
+    client: httpx.AsyncClient, owner: Person, replicas: Replicas
+) -> None:
+    project = await post_project(owner)
+    for number in range(5):
+        changed = await owner.patch(f"/projects/{project['id']}", {"title": f"Title {number}"})
+        assert changed.status_code == 200, changed.text
+        for _ in range(3):
+            assert await title(client, project["id"]) == f"Title {number}"
+    assert replicas.measures.behind > 0
+
+
+@pytest.mark.usefixtures("stopped")
+async def test_what_did_not_change_is_still_read_from_replicas_that_stand_still(
+    client: httpx.AsyncClient, owner: Person, replicas: Replicas
+) -> None:
+    before = replicas.measures.answered
+    await post_project(owner)
+    assert (await client.get(f"/api/v1/users/{owner.id}")).status_code == 200
+    assert replicas.measures.answered == before + 1
+
+
+@pytest.mark.usefixtures("stopped")
+async def test_owners_see_their_draft_at_once_because_their_last_write_is_known(
+    owner: Person,
+) -> None:
+    """No clock is moved by a draft, so nothing else would keep a replica from answering."""
+    draft = await post_project(owner, status="draft")
+    assert (await owner.get(f"/projects/{draft['id']}")).status_code == 200
+
+
+@pytest.mark.usefixtures("stopped")
+async def test_where_the_last_write_is_forgotten_a_replica_shows_the_state_before(
+    owner: Person,
+) -> None:
+    """Which shows that the tests around this one would find it."""
+    draft = await post_project(owner, status="draft")
+    await valkey.current().ask(lambda redis: redis.delete(f"wrote:{owner.id}"))
+    assert (await owner.get(f"/projects/{draft['id']}")).status_code == 404
+
+
+@pytest.mark.usefixtures("stopped")
+async def test_who_cannot_be_told_of_the_last_write_is_answered_by_the_primary(
+    owner: Person,
+) -> None:
+    draft = await post_project(owner, status="draft")
+    await valkey.current().ask(lambda redis: redis.delete(f"wrote:{owner.id}"))
+    async with without_valkey():
+        assert (await owner.get(f"/projects/{draft['id']}")).status_code == 200
+
+
+@pytest.mark.usefixtures("stopped")
+async def test_a_token_shows_the_write_to_whoever_has_it(
+    client: httpx.AsyncClient, owner: Person, replicas: Replicas
+) -> None:
+    draft = await owner.post("/projects", new_project(status="draft"))
+    id = draft.json()["id"]
+    await valkey.current().ask(lambda redis: redis.delete(f"wrote:{owner.id}"))
+    seen = await owner.get(f"/projects/{id}", headers={TOKEN: draft.headers[TOKEN]})
+    assert (seen.status_code, seen.headers["X-Cache"]) == (200, "bypass")
+
+
+async def test_a_token_of_what_replicas_have_replayed_is_read_from_one(
+    owner: Person, replicas: Replicas
+) -> None:
+    draft = await owner.post("/projects", new_project(status="draft"))
+    await caught_up(replicas)
+    before = replicas.measures.answered
+    token = {TOKEN: draft.headers[TOKEN]}
+    assert (await owner.get(f"/projects/{draft.json()['id']}", headers=token)).status_code == 200
+    assert replicas.measures.answered > before
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "ffffffff-ffffffffffffffff", "00000001-0"])
+async def test_a_token_that_is_none_of_ours_is_answered_by_the_primary(
+    client: httpx.AsyncClient, owner: Person, replicas: Replicas, token: str
+) -> None:
+    project = await post_project(owner)
+    await caught_up(replicas)
+    before = replicas.measures.answered
+    assert await title(client, project["id"], **{TOKEN: token})
+    assert replicas.measures.answered == before
+
+
+async def test_every_write_that_succeeds_has_a_token_and_a_read_has_none(
+    client: httpx.AsyncClient, owner: Person
+) -> None:
+    registered = await client.post("/api/v1/auth/logout-not-there")
+    assert TOKEN not in registered.headers
+    one = await owner.post("/projects", new_project())
+    other = await owner.patch(f"/projects/{one.json()['id']}", {"title": "Another"})
+    assert one.headers[TOKEN] < other.headers[TOKEN]
+    assert TOKEN not in (await client.get(f"/api/v1/projects/{one.json()['id']}")).headers
+
+
+async def test_a_write_that_is_answered_again_has_a_token_that_is_no_older(
+    client: httpx.AsyncClient, owner: Person
+) -> None:
+    key = {"Idempotency-Key": "once-and-for-all-of-it"}
+    first = await owner.request("POST", "/projects", json=new_project(), headers=key)
+    again = await owner.request("POST", "/projects", json=new_project(), headers=key)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.headers[TOKEN] >= first.headers[TOKEN]
+
+
+async def test_each_caller_has_a_last_write_of_their_own(
+    client: httpx.AsyncClient, owner: Person
+) -> None:
+    async def noted(person: Person) -> Any:
+        return await valkey.current().ask(lambda redis: redis.get(f"wrote:{person.id}"))
+
+    other = await sign_up(client)
+    await post_project(owner)
+    before = await noted(owner)
+    await post_project(other)
+    assert await noted(owner) == before < await noted(other)
