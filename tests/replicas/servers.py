@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
+import psutil  # type: ignore[import-untyped]
 from sqlalchemy import make_url
 
-from mercenary.local.children import run_once
+from mercenary.local.children import run_once, wait_until
 from mercenary.local.postgres import EmbeddedPostgres
 
 
@@ -32,10 +33,17 @@ class Server(EmbeddedPostgres):
         run_once(command, account=self.account)
         self.start()
 
+    @property
+    def processes(self) -> list[int]:
+        """The ids of all its processes."""
+        first = psutil.Process(self.child.pid)
+        return [each.pid for each in (first, *first.children(recursive=True))]
+
     def kill(self) -> None:
         """End it as a power cut would."""
-        assert self.child.pid is not None
-        os.kill(self.child.pid, signal.SIGKILL)
+        for each in self.processes:
+            os.kill(each, signal.SIGKILL)
+        wait_until(lambda: self.child.pid is None, 20.0)
 
     def address(self, database: str) -> str:
         """Where one of its databases is."""
