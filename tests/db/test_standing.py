@@ -58,3 +58,20 @@ async def test_no_connection_takes_its_planning_back_to_the_pool(database: Datab
         mode, another = await seen(connection)
     assert mode == "auto"
     assert another != process
+
+
+async def test_a_connection_to_what_has_become_a_replica_is_not_used_again(
+    database: Database,
+) -> None:
+    processes = []
+
+    async def write() -> None:
+        async with database.writing() as connection:
+            processes.append((await seen(connection))[1])
+            await connection.execute(text("SET TRANSACTION READ ONLY"))
+            await connection.execute(text("CREATE TABLE refused ()"))
+
+    with pytest.raises(DBAPIError):
+        await write()
+    async with database.writing() as connection:
+        assert (await seen(connection))[1] not in processes
