@@ -37,6 +37,11 @@ class DatabaseSettings(CDNSettings, frozen=True, kw_only=True):
     replica_lag: Annotated[float, Meta(ge=0.01, le=5)] = 0.1
     replica_probe: Seconds = 0.025
 
+    # What `mercenary up` runs beside its own server: so many standbys, of which so many, whichever
+    # are first, must have a commit on their disks before it is acknowledged.
+    replicas: Annotated[int, Meta(ge=0, le=16)] = 0
+    synchronous_replicas: Annotated[int, Meta(ge=0, le=16)] = 0
+
     statement_timeout: Seconds = 5.0
     lock_timeout: Seconds = 2.0
     # Connections of a worker that carry its batches: the design's figures come from two to four.

@@ -18,6 +18,13 @@ SCALES: Final = ("1k", "100k", "1M", "none")
 @click.option("--port", type=click.IntRange(0, 65_535), help="The API's port; 0 finds a free one.")
 @click.option("--data", type=click.Path(path_type=Path), help="The folder for data and logs.")
 @click.option("--workers", type=click.IntRange(1, 512), help="Processes, one a core by default.")
+@click.option("--replicas", type=click.IntRange(0, 16), help="Standbys beside the database.")
+@click.option(
+    "--synchronous",
+    "synchronous_replicas",
+    type=click.IntRange(0, 16),
+    help="So many standbys hold each commit before it is acknowledged.",
+)
 @click.option("--seed", type=click.Choice(SCALES), help="Projects for an empty database.")
 @click.option("--fresh", is_flag=True, help="Empty the data folder first.")
 @click.option("--tied", is_flag=True, hidden=True, help="Stop when standard input ends.")
@@ -25,6 +32,8 @@ def command(
     port: int | None,
     data: Path | None,
     workers: int | None,
+    replicas: int | None,
+    synchronous_replicas: int | None,
     seed: str | None,
     fresh: bool,
     tied: bool,
@@ -33,7 +42,13 @@ def command(
 
     A server that a setting names (SQLALCHEMY_DATABASE_URI, CACHE_CONFIG) is used in place of ours.
     """
-    given = {"port": port, "data": data, "workers": workers}
+    given = {
+        "port": port,
+        "data": data,
+        "workers": workers,
+        "replicas": replicas,
+        "synchronous_replicas": synchronous_replicas,
+    }
     loaded = _with_options(
         load(), {name: value for name, value in given.items() if value is not None}
     )

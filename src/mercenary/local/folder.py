@@ -120,7 +120,9 @@ class DataFolder:
     def remove(self) -> None:
         """Delete everything, wherever it lies. Call it when nothing runs in it any more."""
         elsewhere = self._elsewhere()
-        sockets = {socket_folder(home, self.account) for home in (self.path, elsewhere)}
+        homes = (self.path, elsewhere)
+        servers = {each for home in homes for each in (home, *home.glob("replica-*"))}
+        sockets = {socket_folder(each, self.account) for each in servers}
         for folder in {*sockets, elsewhere, self.path}:
             if folder.exists():
                 shutil.rmtree(folder)

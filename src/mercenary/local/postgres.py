@@ -7,6 +7,7 @@ import math
 import shutil
 import signal
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -22,12 +23,15 @@ DATABASE: Final = "mercenary"
 MEGABYTE: Final = 1 << 20
 # Where postmaster.pid says "ready", which pg_ctl reads, too (LOCK_FILE_LINE_PM_STATUS).
 STATUS_LINE: Final = 7
+# Standbys ask for the log under a name that `all` doesn't cover.
+ENTRANCES: Final = "local all all trust\nlocal replication all trust\n"
 
 
 class EmbeddedPostgres:
     """A cluster in `folder`/postgres, made by the first `start()`, its socket in `folder`/run.
 
-    `connections` is how many it takes at once. The log goes to `logs`, `folder` by default.
+    `connections` is how many it takes at once. The log goes to `logs`, `folder` by default, under
+    the server's `name`. `standby.EmbeddedStandby` follows one.
     """
 
     def __init__(
@@ -37,16 +41,18 @@ class EmbeddedPostgres:
         logs: Path | None = None,
         account: Account | None = None,
         connections: int = 100,
+        name: str = "postgres",
     ) -> None:
         self.folder = folder.resolve() / "postgres"
         self.account = account or serving_account()
         self.sockets = socket_folder(folder.resolve(), self.account)
         self.connections = connections
         self.programs = postgres_programs(self.account)
+        self._changes: dict[str, str] = {}
         self.child = Child(
-            "postgres",
+            name,
             [str(self.programs / "postgres"), "-D", str(self.folder)],
-            (logs or folder) / "postgres.log",
+            (logs or folder) / f"{name}.log",
             self.is_ready,
             stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
             account=self.account,
@@ -65,7 +71,7 @@ class EmbeddedPostgres:
         self.account.own(self.sockets)
         if not (self.folder / "PG_VERSION").exists():
             self._make_cluster()
-        self._configure()
+        self.configure()
         self._drop_stale_locks()
         self.child.start()
         if not (self.folder / "mercenary.ready").exists():
@@ -103,6 +109,23 @@ class EmbeddedPostgres:
         command = [str(self.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", address]
         return run_once([*command, "-c", statement], account=self.account).strip()
 
+    def slots(self) -> dict[str, str]:
+        """The replication slots, and how it stands with the log that each needs: `wal_status`."""
+        rows = self.run_sql("SELECT slot_name, wal_status FROM pg_replication_slots").split()
+        return dict(row.split("|") for row in rows)
+
+    def reserve_slot(self, name: str) -> None:
+        """Make a slot that keeps the log from this moment on; anew where there is one."""
+        self.drop_slot(name)
+        self.run_sql(f"SELECT pg_create_physical_replication_slot('{name}', true)")
+
+    def drop_slot(self, name: str) -> None:
+        """Drop a slot if it is there. Its standby must have stopped."""
+        self.run_sql(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "  # noqa: S608
+            f"WHERE slot_name = '{name}'"
+        )
+
     def _make_cluster(self) -> None:
         require_space(self.folder.parent, SPACE_TO_START)
         if self.folder.exists():
@@ -117,7 +140,6 @@ class EmbeddedPostgres:
         ]
         try:
             run_once(command, account=self.account, halted=self.child.halted)
-            (making / "pg_hba.conf").write_text("local all all trust\n")
             making.rename(self.folder)  # whole or not at all
         except ChildError as error:
             if "No space left" in error.output:
@@ -134,9 +156,18 @@ class EmbeddedPostgres:
         self.run_sql("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         (self.folder / "mercenary.ready").touch()
 
-    def _configure(self) -> None:
-        lines = [f"{name} = '{value}'" for name, value in self._options().items()]
+    def change(self, options: Mapping[str, str]) -> None:
+        """Change options of the server that runs; they stay through its restarts."""
+        self._changes.update(options)
+        self.configure()
+        self.run_sql("SELECT pg_reload_conf()")
+
+    def configure(self) -> None:
+        """Write what the server reads at its start: its options, and who may come in."""
+        options = {**self._options(), **self._changes}
+        lines = [f"{name} = '{value}'" for name, value in options.items()]
         (self.folder / "postgresql.conf").write_text("\n".join(lines) + "\n")
+        (self.folder / "pg_hba.conf").write_text(ENTRANCES)
 
     def _options(self) -> dict[str, str]:
         memory = memory_bytes() // MEGABYTE
@@ -159,6 +190,8 @@ class EmbeddedPostgres:
             "wal_compression": "off",
             "wal_buffers": "16MB",
             "max_wal_size": "1GB",
+            # What the slot of a dead standby keeps at most; one that is further behind is copied.
+            "max_slot_wal_keep_size": "2GB",
             "checkpoint_timeout": "15min",
             "random_page_cost": "1.1",
             # Statements here are short: compiling them costs more than it saves.

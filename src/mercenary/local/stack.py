@@ -30,7 +30,8 @@ class Stack:
     """One stack. Without a `folder` it has a temporary one, which goes with it.
 
     `environment` holds settings by their environment names; the caller's own settings are not
-    handed on. `seed` is a scale or "none". `port` 0 finds a free one.
+    handed on. `seed` is a scale or "none". `port` 0 finds a free one. So many `replicas` stand by;
+    `synchronous` of them hold each commit before it is acknowledged.
     """
 
     def __init__(
@@ -41,12 +42,15 @@ class Stack:
         environment: Mapping[str, str] | None = None,
         *,
         seed: str = "none",
+        replicas: int = 0,
+        synchronous: int = 0,
         ready_within: float = 120.0,
         halted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._temporary = folder is None
         self.folder = (folder or temporary_folder()).resolve()
         self._arguments = ["--data", str(self.folder), "--port", str(port), "--seed", seed]
+        self._arguments += ["--replicas", str(replicas), "--synchronous", str(synchronous)]
         if workers is not None:
             self._arguments += ["--workers", str(workers)]
         self._environment = {**without_settings(), **(environment or {})}

@@ -16,7 +16,6 @@ from mercenary.local.processes import Mark, alive, end
 from mercenary.settings import CacheConfig, Loaded, Settings, SetupError
 
 NAME: Final = "state.json"
-STOP_SIGNALS: Final = {"postgres": signal.SIGINT}
 ORPHAN_WITHIN: Final = 30.0
 
 
@@ -35,6 +34,11 @@ class Service(msgspec.Struct, kw_only=True):
         """Whether the process is there; a server of the caller's is taken to be."""
         return self.mine or (self.mark is not None and alive(self.mark))
 
+    @property
+    def is_postgres(self) -> bool:
+        """Whether it is a primary or a standby."""
+        return self.address.startswith("postgres")
+
     def answers(self) -> bool:
         """Ask it. A server that is gone or hangs doesn't answer within 2 seconds.
 
@@ -42,7 +46,7 @@ class Service(msgspec.Struct, kw_only=True):
         """
         if not self.runs or not self.address:
             return self.runs
-        if self.name == "postgres":
+        if self.is_postgres:
             return postgres_answers(self.address)
         if self.name == "valkey":
             return valkey_answers(self.address)
@@ -79,7 +83,8 @@ class State(msgspec.Struct, kw_only=True):
         left = [service for service in reversed(self.services) if service.mark and service.runs]
         for service in left:
             if service.mark is not None:
-                end(service.mark, STOP_SIGNALS.get(service.name, signal.SIGTERM), ORPHAN_WITHIN)
+                number = signal.SIGINT if service.is_postgres else signal.SIGTERM
+                end(service.mark, number, ORPHAN_WITHIN)
         return [service.name for service in left]
 
 

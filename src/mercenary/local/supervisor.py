@@ -29,6 +29,8 @@ from mercenary.local.probe import (
     valkey_answers,
 )
 from mercenary.local.processes import Mark, end, mark
+from mercenary.local.replication import address_of_all, refuse_impossible, start_standbys
+from mercenary.local.standby import EmbeddedStandby
 from mercenary.local.state import Service, State, read_state
 from mercenary.local.valkey import EmbeddedValkey
 from mercenary.settings import CacheConfig, Loaded, SetupError, masked
@@ -71,6 +73,7 @@ class Supervisor:
     state: State = field(init=False)
     folder: DataFolder = field(init=False)
     _postgres: EmbeddedPostgres | None = field(default=None, init=False)
+    _standbys: list[EmbeddedStandby] = field(default_factory=list, init=False)
     _watched: list[Watched] = field(default_factory=list, init=False)
     _signals: int = field(default=0, init=False)
 
@@ -99,7 +102,7 @@ class Supervisor:
     @property
     def own_database_uri(self) -> str | None:
         """Where the embedded database is, if it has been started."""
-        return None if self._postgres is None else self._postgres.uri
+        return None if self._postgres is None else self.state.database_uri
 
     @property
     def has_demo(self) -> bool:
@@ -126,6 +129,7 @@ class Supervisor:
         settings, sources = self.loaded.settings, self.loaded.sources
         own_database = settings.sqlalchemy_database_uri
         own_cache = sources["cache_config"] != "default"
+        refuse_impossible(settings.replicas, settings.synchronous_replicas, own_database)
         database_uri, cache_config = own_database or "", _as_json(settings.cache_config)
         now = time.time()
         me = mark(os.getpid()) or Mark(os.getpid(), now)
@@ -168,15 +172,27 @@ class Supervisor:
             account=self.folder.account,
             connections=pools + SPARE_CONNECTIONS,
         )
-        left = postgres.running_pid()
+        self._watch_postgres(postgres)
+        postgres.start()
+        self._note()
+        self._standbys = start_standbys(
+            postgres,
+            self.folder.servers,
+            settings.replicas,
+            synchronous=settings.synchronous_replicas,
+            logs=self.folder.logs,
+            watch=self._watch_postgres,
+        )
+        self._note()
+        self._postgres = postgres
+        return address_of_all([postgres, *self._standbys])
+
+    def _watch_postgres(self, server: EmbeddedPostgres) -> None:
+        left = server.running_pid()
         marked = mark(left) if left is not None else None
         if marked is not None:
             end(marked, signal.SIGINT, 30.0)
-        self._watch(postgres.child, postgres.uri, postgres.start)
-        postgres.start()
-        self._note()
-        self._postgres = postgres
-        return postgres.uri
+        self._watch(server.child, server.uri, server.start)
 
     def _seed(self) -> None:
         production = self.loaded.settings.environment == "production"
@@ -224,6 +240,7 @@ class Supervisor:
         return {
             **os.environ,
             "SQLALCHEMY_DATABASE_URI": self.state.database_uri,
+            **self._replica_environment(),
             "CACHE_CONFIG": self.state.cache_config,
             "MERCENARY_HOST": settings.host,
             "MERCENARY_PORT": str(self.port),
@@ -231,6 +248,11 @@ class Supervisor:
             "MERCENARY_DATA": str(self.folder.path),
             "PYTHONUNBUFFERED": "1",
         }
+
+    def _replica_environment(self) -> Mapping[str, str]:
+        if not self._standbys:
+            return {}
+        return {"MERCENARY_REPLICA_URIS": ",".join(each.uri for each in self._standbys)}
 
     def _command(self, *arguments: str) -> None:
         run_once(
