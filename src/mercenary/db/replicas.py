@@ -40,7 +40,10 @@ to the primary."""
 LONGEST_REST_SECONDS: Final = 1.0
 """Between two tries to reach one that is dead; the first comes after `replica_probe`."""
 SAMPLES: Final = 256
+CALM_SECONDS: Final = 1.0
+"""After so long without such a read, the questions come half as often."""
 _BEHIND: Final = "it is too far behind"
+_SILENT: Final = "it doesn't answer"
 
 Select = Callable[[AsyncConnection], Awaitable[T]]
 
@@ -128,7 +131,8 @@ class Replicas:
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
         self._asked = 0.0
         self._wanted = asyncio.Event()
-        self._closing = asyncio.Event()
+        self._closing = False
+        self._pauses: set[asyncio.Future[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = 0
 
@@ -207,8 +211,10 @@ class Replicas:
 
     async def close(self) -> None:
         """End the questions and give the connections back."""
-        self._closing.set()
+        self._closing = True
         self._wanted.set()
+        for pause in self._pauses:
+            _wake(pause)
         if self._tasks:
             _, hanging = await asyncio.wait(self._tasks, timeout=PATIENCE_SECONDS)
             for task in hanging:
@@ -241,7 +247,7 @@ class Replicas:
                 log.info("the primary doesn't say how far it is", cause=repr(error))
             else:
                 self._note(moment, found)
-            await self._pause(self.probe)
+            await self._rest()
 
     def _note(self, moment: float, found: Standpoint) -> None:
         if found.is_replica:
@@ -256,14 +262,13 @@ class Replicas:
 
     async def _follow(self, replica: Replica) -> None:
         """Ask a replica how far it is, again and again."""
-        rest = self.probe
+        loop, rest = asyncio.get_running_loop(), self.probe
         while await self._go_on():
-            asking = asyncio.create_task(_ask(replica), name=f"probe of {replica.name}")
+            # Not a deadline: whoever cancels a question has to wait for the server, too.
+            patience = loop.call_later(PATIENCE_SECONDS, self._leave_out, replica, _SILENT)
             try:
-                done, _ = await asyncio.wait({asking}, timeout=PATIENCE_SECONDS)
-                if not done:
-                    self._leave_out(replica, "it doesn't answer")
-                found = await asking
+                async with replica.readers.lend(planning=False) as connection:
+                    found = await standpoint(connection)
             except Exception as error:  # noqa: BLE001 - whatever it is, it will be tried again
                 self._leave_out(replica, repr(error))
                 with suppress(Exception):
@@ -272,10 +277,10 @@ class Replicas:
                 rest = min(2 * rest, LONGEST_REST_SECONDS)
                 continue
             finally:
-                asking.cancel()
+                patience.cancel()
             rest = self.probe
             self._learn(replica, found)
-            await self._pause(self.probe)
+            await self._rest()
 
     def _learn(self, replica: Replica, found: Standpoint) -> None:
         if not self._samples:
@@ -316,17 +321,30 @@ class Replicas:
         if monotonic() - self._asked > IDLE_SECONDS:
             self._wanted.clear()
         await self._wanted.wait()
-        return not self._closing.is_set()
+        return not self._closing
+
+    async def _rest(self) -> None:
+        """Let some time pass between two questions, and more when nobody reads."""
+        calm = monotonic() - self._asked > CALM_SECONDS
+        await self._pause(2 * self.probe if calm else self.probe)
 
     async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
+        if self._closing:
+            return
+        loop = asyncio.get_running_loop()
+        pause = loop.create_future()
+        self._pauses.add(pause)
+        timer = loop.call_later(seconds, _wake, pause)
+        try:
+            await pause
+        finally:
+            timer.cancel()
+            self._pauses.discard(pause)
 
 
-async def _ask(replica: Replica) -> Standpoint:
-    async with replica.readers.lend(planning=False) as connection:
-        return await standpoint(connection)
+def _wake(pause: "asyncio.Future[None]") -> None:
+    if not pause.done():
+        pause.set_result(None)
 
 
 def _leave(replica: Replica, reading: "asyncio.Task[object]") -> None:
