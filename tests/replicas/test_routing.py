@@ -1,6 +1,7 @@
 """Nobody sees less than what they wrote, though replicas that are far behind stay in use here."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from mercenary.cache import valkey
 from mercenary.db.replicas import Replicas
 from tests.factories import Person, new_project, post_project, sign_up
-from tests.replicas.conftest import caught_up, without_valkey
-from tests.replicas.servers import paused
+from tests.replicas.conftest import PATIENCE, caught_up, without_valkey
+from tests.replicas.servers import Server, paused
 
 TOKEN = "X-Consistency-Token"
 
@@ -53,6 +54,33 @@ async def test_a_list_its_total_and_a_search_are_read_from_replicas(
     answer = await client.get("/api/v1/projects", params={"q": "billing", "include": "total"})
     assert answer.status_code == 200, answer.text
     assert replicas.measures.answered >= before + 2
+
+
+@pytest.fixture
+def lazy(primary: Server) -> Iterator[None]:
+    """The primary flushes nothing by itself; those who commit do."""
+    primary.run_sql("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    primary.run_sql("SELECT pg_reload_conf()")
+    yield
+    primary.run_sql("ALTER SYSTEM RESET wal_writer_delay")
+    primary.run_sql("SELECT pg_reload_conf()")
+
+
+@pytest.mark.usefixtures("lazy")
+async def test_what_waits_for_the_next_commit_to_be_flushed_leaves_no_replica_out(
+    primary: Server, replicas: Replicas
+) -> None:
+    """As hints on rows do, for as long as nobody writes."""
+    unflushed = "SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()"
+    message = "SELECT pg_logical_emit_message(false, 'hint', 'of no consequence')"
+    async with asyncio.timeout(PATIENCE):
+        primary.run_sql(message)
+        await asyncio.sleep(0.3)  # longer than its writer is idle before it has heard
+        while primary.run_sql(unflushed) != "t":
+            primary.run_sql(message)
+            await asyncio.sleep(0.3)
+    await caught_up(replicas)
+    assert primary.run_sql(unflushed) == "t"
 
 
 async def test_no_cache_asks_the_primary(

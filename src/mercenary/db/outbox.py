@@ -39,7 +39,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.cache import clocks
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.metadata import by, metadata, moment
-from mercenary.db.positions import insertion
+from mercenary.db.positions import visible
 
 # Held by a transaction, never by a session: it ends with a killed relay, and behind a pooler.
 LOCK_KEY: Final = int.from_bytes(b"relaying", "big")
@@ -178,7 +178,7 @@ _LOOK = select(
     # In the order of ids, so that the index is used, whose dead entries cost least.
     select(outbox.c.id).where(_ABOVE).order_by(outbox.c.id).limit(1).scalar_subquery(),
     _number(func.pg_snapshot_xmin(func.pg_current_snapshot())),
-    insertion(),
+    visible(),
 )
 
 
@@ -203,7 +203,7 @@ _OLDEST = (
         outbox.c.version,
         outbox.c.key,
         outbox.c.tags,
-        insertion(),
+        visible(),
     )
     .where(_ABOVE)
     .order_by(outbox.c.id)

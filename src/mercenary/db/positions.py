@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, cast, func, literal_column, text
+from sqlalchemy import BigInteger, ColumnElement, case, cast, func, literal_column, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.freshness import BEYOND
@@ -52,12 +52,17 @@ def read(text: str) -> Position | None:
     return Position(int(timeline, 16), int(lsn, 16))
 
 
-def insertion() -> ColumnElement[int]:
-    """The primary's place in bytes: whatever the statement sees was committed before.
+# What was committed is flushed before anybody sees it, unless commits aren't waited for. What was
+# only inserted, such as hints on rows, may wait for the next commit for as long as it takes, and no
+# replica gets it before.
+_INSERTED: ColumnElement[Any] = func.pg_current_wal_insert_lsn()
+_FLUSHED: ColumnElement[Any] = func.pg_current_wal_flush_lsn()
+_WAITS = func.current_setting("synchronous_commit") != "off"
 
-    That of insertion, because what isn't flushed yet is seen where commits aren't waited for.
-    """
-    lsn: ColumnElement[Any] = func.pg_current_wal_insert_lsn()
+
+def visible() -> ColumnElement[int]:
+    """The primary's place in bytes: whatever the statement sees was committed before."""
+    lsn: ColumnElement[Any] = case((_WAITS, _FLUSHED), else_=_INSERTED)
     return cast(func.pg_wal_lsn_diff(lsn, literal_column("'0/0'")), BigInteger())
 
 
@@ -70,10 +75,11 @@ _STANDPOINT = text(
       CASE WHEN in_recovery
         THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver),
                       (SELECT timeline_id FROM pg_control_checkpoint()))
-        ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer
+        ELSE ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::integer
       END,
-      (CASE WHEN in_recovery
-        THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_insert_lsn()
+      (CASE WHEN in_recovery THEN coalesce(pg_last_wal_replay_lsn(), '0/0')
+        WHEN current_setting('synchronous_commit') = 'off' THEN pg_current_wal_insert_lsn()
+        ELSE pg_current_wal_flush_lsn()
       END - '0/0')::bigint
     FROM pg_control_system(), LATERAL (SELECT pg_is_in_recovery() AS in_recovery) AS here
     """
