@@ -129,7 +129,7 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
     # Callers of each limit that a worker remembers: about 400 bytes each.
     limit_callers: Annotated[int, Meta(ge=16, le=10_000_000)] = 50_000
     # What a request waits for Valkey at most; past it, Valkey counts as away.
-    valkey_timeout: Seconds = 0.02
+    valkey_timeout: Seconds = 0.05
     # What a worker keeps of finished answers and query results in its own memory.
     cache_memory_bytes: Annotated[int, Meta(ge=1_048_576, le=1_099_511_627_776)] = 67_108_864
     # The file that a host's processes share to know what has changed; by default in /dev/shm, named
