@@ -95,5 +95,6 @@ async def standpoint(db: AsyncConnection) -> Standpoint:
 
 
 async def select_position(db: AsyncConnection, _: Sequence[int]) -> Mapping[int, Position]:
-    """Where the primary is, under 1."""
-    return {1: (await standpoint(db)).position}
+    """Where the primary is, under 1; nothing where the server is none (any more)."""
+    here = await standpoint(db)
+    return {} if here.is_replica else {1: here.position}
