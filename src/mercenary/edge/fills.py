@@ -44,8 +44,10 @@ class Fills:
                 if invocation.endpoint.cache.public:
                     if not scope["caller"].is_admin:
                         shared = invocation.shared(scope, scope["path_values"])
-                        # Whoever is passed on knows what everybody on this host does.
-                        freshness.require(moment=caches.current().clocks.moved(shared.want.slots))
+                        if freshness.current() is not None:
+                            # Whoever is passed on knows what everybody on this host does.
+                            moved = caches.current().clocks.moved(shared.want.slots)
+                            freshness.require(moment=moved)
                         if await self._answer(scope, send, shared):
                             return
                     caches.current().answers.measures.apart += 1
