@@ -40,7 +40,7 @@ async def under_load(client: httpx.AsyncClient, projects: list[int]) -> AsyncIte
         count = 0
         while not over:
             count += 1
-            limits = {"limit": str(1 + count % 50), "min_budget": f"{number}.{count % 100:02}"}
+            limits = {"limit": str(1 + count % 50), "min_budget": f"{1 + number}.{count % 100:02}"}
             path = f"/api/v1/projects/{projects[count % len(projects)]}"
             answers = (await client.get("/api/v1/projects", params=limits), await client.get(path))
             statuses.extend(answer.status_code for answer in answers)
