@@ -29,6 +29,8 @@ class DatabaseSettings(CDNSettings, frozen=True, kw_only=True):
     # None: `mercenary up` starts a server of its own.
     sqlalchemy_database_uri: DatabaseURI | None = None
     sqlalchemy_engine_options: EngineOptions = EngineOptions()
+    # Whether the tables are spread over a Citus cluster; None: the database is asked.
+    sharded: bool | None = None
 
     # Replicas of that server, each with an address of its own; in the environment with commas
     # between them. One that may be further behind than the lag answers nobody. What it has got to

@@ -48,7 +48,7 @@ class Relayed:
             if fails:
                 await transaction.rollback()
             else:
-                await delete_rows(tx, [row.id for row in held.rows])
+                await delete_rows(tx, held.rows)
 
     async def _hand_on(self, rows: Sequence[Row]) -> None:
         async with self.database.connecting() as tx, tx.begin():

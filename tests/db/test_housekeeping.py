@@ -256,7 +256,7 @@ async def test_each_transaction_deals_with_few_rows(
         assert (await cleaned(rows=1)).rows == NOTHING | {"sessions": 24}
     turns = [each for each in statements if "pg_try_advisory_xact_lock" in each]
     assert len(turns) == 12 + len(NOTHING)  # and a look a chore that finds nothing more
-    assert len(statements) == 4 * 12 + 2 * len(NOTHING)
+    assert len(statements) == 5 * 12 + 2 * len(NOTHING)
 
 
 async def test_an_account_with_much_to_its_name_is_erased_in_turns(

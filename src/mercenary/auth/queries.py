@@ -22,7 +22,6 @@ from sqlalchemy import (
     not_,
     select,
     true,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -30,7 +29,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.auth.tables import credentials, refresh_tokens, session_ids, sessions
 from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.changes import Changes
 from mercenary.db.engine import current
+from mercenary.db.locks import Lock
 from mercenary.http.access import SessionId, UserId
 
 SessionKey = tuple[UserId, SessionId]
@@ -58,9 +59,8 @@ def _from_now(seconds: ColumnElement[int]) -> ColumnElement[datetime]:
     return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-_BY_EMAIL = select(credentials.c.email, credentials.c.user_id, credentials.c.password_hash).where(
-    credentials.c.email == func.any(array_of("emails", Text()))
-)
+_CREDENTIALS = select(credentials.c.email, credentials.c.user_id, credentials.c.password_hash)
+_BY_EMAIL = _CREDENTIALS.where(credentials.c.email == func.any(array_of("emails", Text())))
 
 
 async def select_credentials(
@@ -71,12 +71,12 @@ async def select_credentials(
     return {row.email: Credential(row.email, row.user_id, row.password_hash) for row in rows}
 
 
-_HOLD_CREDENTIALS = _BY_EMAIL.order_by(credentials.c.email).with_for_update(read=True)
+_HOLD_CREDENTIALS = Lock(_CREDENTIALS, shared=True, email=credentials.c.email)
 
 
 async def hold_credentials(tx: AsyncConnection, emails: Sequence[str]) -> Mapping[str, Credential]:
     """Credentials that nobody changes until this transaction ends."""
-    rows = (await tx.execute(_HOLD_CREDENTIALS, {"emails": sorted(set(emails))})).all()
+    rows = await _HOLD_CREDENTIALS.hold(tx, emails)
     return {row.email: Credential(row.email, row.user_id, row.password_hash) for row in rows}
 
 
@@ -100,20 +100,18 @@ async def insert_credentials(tx: AsyncConnection, new: Sequence[Credential]) -> 
 
 
 _HASHES = rows_of("changed", email=Text(), old=Text(), password_hash=Text())
-_UPDATE_HASHES = (
+_UPDATE_HASHES = Changes(
     update(credentials)
     .values(password_hash=_HASHES.c.password_hash, updated_at=func.now())
     .where(credentials.c.email == _HASHES.c.email, credentials.c.password_hash == _HASHES.c.old)
-    .returning(credentials.c.email)
+    .returning(credentials.c.email),
+    _HASHES,
 )
 
 
 async def replace_hashes(tx: AsyncConnection, changes: Sequence[tuple[str, str, str]]) -> set[str]:
     """Replace (e-mail, old hash, new hash); returns the addresses whose old hash was in force."""
-    stored = await tx.execute(
-        _UPDATE_HASHES, columns_of("changed", _HASHES.c.keys(), sorted(changes))
-    )
-    return set(stored.scalars())
+    return {row.email for row in await _UPDATE_HASHES.store(tx, sorted(changes))}
 
 
 _ASKED_SESSIONS = rows_of("asked", user_id=BigInteger(), session_id=BigInteger())
@@ -187,10 +185,7 @@ async def insert_tokens(
     await tx.execute(_INSERT_TOKENS, columns_of("new", _NEW_TOKENS.c.keys(), rows))
 
 
-_ASKED_TOKENS = rows_of("asked", user_id=BigInteger(), token_hash=LargeBinary())
-_TOKEN_KEY = tuple_(refresh_tokens.c.user_id, refresh_tokens.c.token_hash)
-_ASKED_TOKEN_KEYS = select(_ASKED_TOKENS.c.user_id, _ASKED_TOKENS.c.token_hash)
-_LOCK_TOKENS = (
+_LOCK_TOKENS = Lock(
     select(
         refresh_tokens.c.user_id,
         refresh_tokens.c.token_hash,
@@ -201,18 +196,17 @@ _LOCK_TOKENS = (
             & (sessions.c.expires_at > func.now())
             & (refresh_tokens.c.expires_at > func.now())
         ).label("alive"),
-    )
-    .join(
+    ).join(
         sessions,
         and_(
             sessions.c.user_id == refresh_tokens.c.user_id,
             sessions.c.id == refresh_tokens.c.session_id,
         ),
-    )
-    .where(_TOKEN_KEY.in_(_ASKED_TOKEN_KEYS))
-    .order_by(refresh_tokens.c.user_id, sessions.c.id, refresh_tokens.c.token_hash)
-    # The session's row is what logout and rotation contend for, so it is what is held.
-    .with_for_update()
+    ),
+    # The session's row is what logout and rotation contend for.
+    order=(refresh_tokens.c.user_id, sessions.c.id, refresh_tokens.c.token_hash),
+    user_id=refresh_tokens.c.user_id,
+    token_hash=refresh_tokens.c.token_hash,
 )
 
 
@@ -220,9 +214,7 @@ async def lock_tokens(
     tx: AsyncConnection, keys: Sequence[tuple[UserId, bytes]]
 ) -> dict[tuple[UserId, bytes], StoredToken]:
     """Refresh tokens by user and hash, held with their sessions by this transaction."""
-    rows = await tx.execute(
-        _LOCK_TOKENS, columns_of("asked", _ASKED_TOKENS.c.keys(), sorted(set(keys)))
-    )
+    rows = await _LOCK_TOKENS.hold(tx, keys)
     return {
         (row.user_id, row.token_hash): StoredToken(
             row.user_id, row.token_hash, row.session_id, row.used_at is not None, row.alive
@@ -231,54 +223,63 @@ async def lock_tokens(
     }
 
 
-_MARK_USED = (
-    update(refresh_tokens).values(used_at=func.now()).where(_TOKEN_KEY.in_(_ASKED_TOKEN_KEYS))
+_USED = rows_of("used", user_id=BigInteger(), token_hash=LargeBinary())
+_MARK_USED = Changes(
+    update(refresh_tokens)
+    .values(used_at=func.now())
+    .where(
+        refresh_tokens.c.user_id == _USED.c.user_id,
+        refresh_tokens.c.token_hash == _USED.c.token_hash,
+    ),
+    _USED,
 )
-_PROLONG = (
+_PROLONG = Changes(
     update(sessions)
     .values(expires_at=_from_now(_NEW_SESSIONS.c.seconds))
-    .where(sessions.c.user_id == _NEW_SESSIONS.c.user_id, sessions.c.id == _NEW_SESSIONS.c.id)
+    .where(sessions.c.user_id == _NEW_SESSIONS.c.user_id, sessions.c.id == _NEW_SESSIONS.c.id),
+    _NEW_SESSIONS,
 )
 
 
 async def mark_used(tx: AsyncConnection, tokens: Sequence[StoredToken], seconds: int) -> None:
     """Mark tokens as used and let their sessions live `seconds` more."""
-    keys = [(token.user_id, token.token_hash) for token in tokens]
-    await tx.execute(_MARK_USED, columns_of("asked", _ASKED_TOKENS.c.keys(), keys))
+    await _MARK_USED.store(tx, [(token.user_id, token.token_hash) for token in tokens])
     rows = sorted((token.user_id, token.session_id, seconds) for token in tokens)
-    await tx.execute(_PROLONG, columns_of("new", _NEW_SESSIONS.c.keys(), rows))
+    await _PROLONG.store(tx, rows)
 
 
-_END = (
+_END = Changes(
     update(sessions)
     .values(ended_at=func.now())
     .where(
         sessions.c.user_id == _ASKED_SESSIONS.c.user_id,
         sessions.c.id == _ASKED_SESSIONS.c.session_id,
         sessions.c.ended_at.is_(None),
-    )
+    ),
+    _ASKED_SESSIONS,
 )
 
 
 async def end_sessions(tx: AsyncConnection, keys: Sequence[SessionKey]) -> None:
     """End these sessions."""
-    await tx.execute(_END, columns_of("asked", _ASKED_SESSIONS.c.keys(), sorted(set(keys))))
+    await _END.store(tx, sorted(set(keys)))
 
 
-_END_OTHERS = (
+_END_OTHERS = Changes(
     update(sessions)
     .values(ended_at=func.now())
     .where(
         sessions.c.user_id == _ASKED_SESSIONS.c.user_id,
         sessions.c.id != _ASKED_SESSIONS.c.session_id,
         sessions.c.ended_at.is_(None),
-    )
+    ),
+    _ASKED_SESSIONS,
 )
 
 
 async def end_other_sessions(tx: AsyncConnection, kept: Sequence[SessionKey]) -> None:
     """End all sessions of these users but the ones that are named; id 0 keeps none."""
-    await tx.execute(_END_OTHERS, columns_of("asked", _ASKED_SESSIONS.c.keys(), sorted(set(kept))))
+    await _END_OTHERS.store(tx, sorted(set(kept)))
 
 
 _DISABLE = (
@@ -294,13 +295,9 @@ async def disable_credentials(tx: AsyncConnection, user_ids: Sequence[UserId], s
 
 
 _OVER = func.coalesce(sessions.c.ended_at, sessions.c.expires_at)
-_DEAD = (
-    select(sessions.c.user_id, sessions.c.id)
-    .where(func.now() > _OVER)
-    .order_by(_OVER)
-    .limit(bindparam("rows", type_=Integer()))
-    .with_for_update(skip_locked=True)
-)
+_OVER_BY_NOW = select(sessions.c.user_id, sessions.c.id).where(func.now() > _OVER)
+_DEAD = _OVER_BY_NOW.order_by(_OVER).limit(bindparam("rows", type_=Integer()))
+_LOCK_DEAD = Lock(_OVER_BY_NOW, waits=False, user_id=sessions.c.user_id, id=sessions.c.id)
 
 
 async def lock_dead_sessions(tx: AsyncConnection, rows: int) -> list[SessionKey]:
@@ -308,7 +305,8 @@ async def lock_dead_sessions(tx: AsyncConnection, rows: int) -> list[SessionKey]
 
     Those that somebody holds are passed over: a refresh may be prolonging them.
     """
-    return [(row.user_id, row.id) for row in await tx.execute(_DEAD, {"rows": rows})]
+    dead = (await tx.execute(_DEAD, {"rows": rows})).all()
+    return [(row.user_id, row.id) for row in await _LOCK_DEAD.hold(tx, map(tuple, dead))]
 
 
 _OVER_SESSIONS = rows_of("over", user_id=BigInteger(), session_id=BigInteger())
@@ -330,19 +328,35 @@ _DOOMED_TOKENS = (
     .limit(bindparam("rows", type_=Integer()))
     .cte("doomed")
 )
-_DELETE_TOKENS = delete(refresh_tokens).where(
-    refresh_tokens.c.user_id == _DOOMED_TOKENS.c.user_id,
-    refresh_tokens.c.token_hash == _DOOMED_TOKENS.c.token_hash,
+_DELETE_TOKENS = Changes(
+    delete(refresh_tokens)
+    .where(
+        refresh_tokens.c.user_id == _DOOMED_TOKENS.c.user_id,
+        refresh_tokens.c.token_hash == _DOOMED_TOKENS.c.token_hash,
+    )
+    .returning(refresh_tokens.c.session_id),
+    _OVER_SESSIONS,
+    one=delete(refresh_tokens)
+    .where(
+        refresh_tokens.c.user_id == bindparam("over_user_id", type_=BigInteger()),
+        refresh_tokens.c.session_id == bindparam("over_session_id", type_=BigInteger()),
+    )
+    .returning(refresh_tokens.c.session_id),
 )
-_DELETE_SESSIONS = delete(sessions).where(
-    sessions.c.user_id == _OVER_SESSIONS.c.user_id,
-    sessions.c.id == _OVER_SESSIONS.c.session_id,
-    not_(
-        exists().where(
-            refresh_tokens.c.user_id == sessions.c.user_id,
-            refresh_tokens.c.session_id == sessions.c.id,
-        )
-    ),
+_DELETE_SESSIONS = Changes(
+    delete(sessions)
+    .where(
+        sessions.c.user_id == _OVER_SESSIONS.c.user_id,
+        sessions.c.id == _OVER_SESSIONS.c.session_id,
+        not_(
+            exists().where(
+                refresh_tokens.c.user_id == sessions.c.user_id,
+                refresh_tokens.c.session_id == sessions.c.id,
+            )
+        ),
+    )
+    .returning(sessions.c.id),
+    _OVER_SESSIONS,
 )
 
 
@@ -351,10 +365,8 @@ async def delete_sessions(tx: AsyncConnection, held: Sequence[SessionKey], rows:
 
     A session goes when its last token has gone. Returns the number of rows that went.
     """
-    of_these = columns_of("over", _OVER_SESSIONS.c.keys(), held)
-    tokens = await tx.execute(_DELETE_TOKENS, of_these | {"rows": rows})
-    gone = await tx.execute(_DELETE_SESSIONS, of_these)
-    return tokens.rowcount + gone.rowcount
+    tokens = await _DELETE_TOKENS.store(tx, held, rows=rows)
+    return len(tokens) + len(await _DELETE_SESSIONS.store(tx, held))
 
 
 _ERASE = [

@@ -42,16 +42,14 @@ class Purge(msgspec.Struct, frozen=True):
 
 _TARGET: Final = bindparam("of_target", type_=Text())
 _SECONDS: Final = bindparam("seconds", type_=Float())
-_SO_LATE: Final = func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, _SECONDS)
+_SO_LATE: Final = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, _SECONDS)
 
 _WANTED = rows_of("wanted", target=Text(), tag=Text())
-_ASK = (
-    upsert(cdn_purges)
-    .from_select(["target", "tag"], select(*_WANTED.c))
-    .on_conflict_do_update(
-        index_elements=[cdn_purges.c.target, cdn_purges.c.tag],
-        set_={"asked": cdn_purges.c.asked + 1, "told": 0, "due_at": func.now()},
-    )
+_WISH = upsert(cdn_purges).from_select(["target", "tag", "due_at"], select(*_WANTED.c, func.now()))
+_ASK = _WISH.on_conflict_do_update(
+    index_elements=[cdn_purges.c.target, cdn_purges.c.tag],
+    # Of the row that is wanted, for on a cluster a conflict may not lead to now().
+    set_={"asked": cdn_purges.c.asked + 1, "told": 0, "due_at": _WISH.excluded.due_at},
 )
 
 
@@ -69,11 +67,14 @@ _DUE = (
     .order_by(cdn_purges.c.due_at)
     .limit(bindparam("rows", type_=Integer()))
     .with_for_update(skip_locked=True)
-    .cte("due")
+)
+# What is locked is locked by a statement of its own: a cluster takes no lock within a change.
+_OF_TAGS: Final = and_(
+    cdn_purges.c.target == _TARGET, cdn_purges.c.tag == func.any(array_of("tags", Text()))
 )
 _TAKE = (
     update(cdn_purges)
-    .where(cdn_purges.c.target == _TARGET, cdn_purges.c.tag.in_(select(_DUE.c.tag)))
+    .where(_OF_TAGS)
     .values(due_at=_SO_LATE, attempts=cdn_purges.c.attempts + 1)
     .returning(cdn_purges.c.tag, cdn_purges.c.asked, cdn_purges.c.told, cdn_purges.c.attempts)
 )
@@ -83,8 +84,9 @@ async def take_due(
     tx: AsyncConnection, target: str, *, rows: int, seconds: float
 ) -> Sequence[Purge]:
     """Up to `rows` purges that are due, which for so many seconds are nobody else's."""
-    taken = await tx.execute(_TAKE, {"of_target": target, "rows": rows, "seconds": seconds})
-    return [Purge(*row) for row in taken]
+    due = await tx.execute(_DUE, {"of_target": target, "rows": rows})
+    asked = {"of_target": target, "tags": due.scalars().all(), "seconds": seconds}
+    return [Purge(*row) for row in await tx.execute(_TAKE, asked)]
 
 
 _TAKEN = rows_of("taken", tag=Text(), asked=BigInteger())
@@ -95,36 +97,36 @@ _UNCHANGED = (
     # By code points, as Python sorts what is asked for.
     .order_by(cdn_purges.c.tag.collate("C"))
     .with_for_update(of=cdn_purges)
-    .cte("unchanged")
 )
-_OF_TAKEN = and_(cdn_purges.c.target == _TARGET, cdn_purges.c.tag.in_(select(_UNCHANGED.c.tag)))
-_POSTPONE = update(cdn_purges).where(_OF_TAKEN).values(due_at=_SO_LATE)
+_POSTPONE = update(cdn_purges).where(_OF_TAGS).values(due_at=_SO_LATE)
 _TELL_AGAIN = _POSTPONE.values(told=cdn_purges.c.told + 1, attempts=0)
-_DELETE = delete(cdn_purges).where(_OF_TAKEN)
+_DELETE = delete(cdn_purges).where(_OF_TAGS)
 
 
 async def postpone(
     tx: AsyncConnection, target: str, taken: Sequence[Purge], *, seconds: float
 ) -> None:
     """Have purges that couldn't be told become due in so many seconds."""
-    await tx.execute(_POSTPONE, _parameters(target, taken) | {"seconds": seconds})
+    await tx.execute(_POSTPONE, await _unchanged(tx, target, taken) | {"seconds": seconds})
 
 
 async def tell_again(
     tx: AsyncConnection, target: str, taken: Sequence[Purge], *, seconds: float
 ) -> None:
     """Note that purges were told, and have them told once more in so many seconds."""
-    await tx.execute(_TELL_AGAIN, _parameters(target, taken) | {"seconds": seconds})
+    await tx.execute(_TELL_AGAIN, await _unchanged(tx, target, taken) | {"seconds": seconds})
 
 
 async def delete_purges(tx: AsyncConnection, target: str, taken: Sequence[Purge]) -> None:
     """Remove purges that were told as often as they should be."""
-    await tx.execute(_DELETE, _parameters(target, taken))
+    await tx.execute(_DELETE, await _unchanged(tx, target, taken))
 
 
-def _parameters(target: str, taken: Sequence[Purge]) -> dict[str, Any]:
+async def _unchanged(tx: AsyncConnection, target: str, taken: Sequence[Purge]) -> dict[str, Any]:
+    """Hold those that nobody has asked for anew meanwhile; the parameters of `_OF_TAGS`."""
     rows = [(purge.tag, purge.asked) for purge in taken]
-    return columns_of("taken", ("tag", "asked"), rows) | {"of_target": target}
+    asked = columns_of("taken", ("tag", "asked"), rows) | {"of_target": target}
+    return {"of_target": target, "tags": (await tx.execute(_UNCHANGED, asked)).scalars().all()}
 
 
 _WAITING = select(func.count()).where(cdn_purges.c.target == _TARGET)
@@ -139,16 +141,13 @@ _LEFT = (
     select(cdn_purges.c.tag)
     .where(cdn_purges.c.target == _TARGET, cdn_purges.c.tag != EVERYTHING)
     .with_for_update(skip_locked=True)
-    .cte("left")
-)
-_DELETE_ALL = delete(cdn_purges).where(
-    cdn_purges.c.target == _TARGET, cdn_purges.c.tag.in_(select(_LEFT.c.tag))
 )
 
 
 async def ask_for_everything(tx: AsyncConnection, target: str) -> None:
     """Have a target told to forget everything, instead of each of the tags that wait."""
-    await tx.execute(_DELETE_ALL, {"of_target": target})
+    left = (await tx.execute(_LEFT, {"of_target": target})).scalars().all()
+    await tx.execute(_DELETE, {"of_target": target, "tags": left})
     await ask_for_purges(tx, [target], [EVERYTHING])
 
 

@@ -17,6 +17,7 @@ from mercenary.db.discretion import keep_values_out
 from mercenary.db.ids import IdBlocks
 from mercenary.db.replicas import Replica, Replicas
 from mercenary.db.standing import Standing
+from mercenary.db.topology import Topology
 from mercenary.db.uri import asyncpg_url
 from mercenary.errors import Unavailable
 from mercenary.settings import Settings
@@ -131,6 +132,7 @@ class Database:
 
 def _engine(settings: Settings, uri: str) -> AsyncEngine:
     options = settings.sqlalchemy_engine_options
+    topology = Topology(sharded=settings.sharded)
     engine = create_async_engine(
         asyncpg_url(uri),
         pool_size=options.pool_size,
@@ -139,9 +141,11 @@ def _engine(settings: Settings, uri: str) -> AsyncEngine:
         pool_timeout=min(options.pool_timeout, settings.request_deadline),
         pool_recycle=options.pool_recycle,
         hide_parameters=True,
+        execution_options=topology.options,
         connect_args=_connect_args(settings, settings.statement_timeout),
     )
     keep_values_out(engine)
+    topology.watch(engine)
     return engine
 
 

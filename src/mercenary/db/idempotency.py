@@ -31,8 +31,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mercenary.db.arrays import columns_of, rows_of
+from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.changes import Changes
+from mercenary.db.locks import Lock
 from mercenary.db.metadata import by, index, metadata, moment
+from mercenary.db.topology import is_sharded
 from mercenary.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 
 Ask = TypeVar("Ask")
@@ -108,23 +111,28 @@ current_claim: ContextVar[Claim | None] = ContextVar("current_claim", default=No
 """The claim of the request under way. Its one write is made under it."""
 
 _IN_FORCE = idempotency_keys.c.created_at > func.now() - literal(LIFETIME)
+_KEYS = select(idempotency_keys.c.user_id, idempotency_keys.c.key_hash)
+_ANSWERS = _KEYS.add_columns(idempotency_keys.c.fingerprint, idempotency_keys.c.answer).where(
+    _IN_FORCE
+)
 _ASKED = rows_of("asked", user_id=BigInteger(), key_hash=LargeBinary())
-_STORED = select(
-    idempotency_keys.c.user_id,
-    idempotency_keys.c.key_hash,
-    idempotency_keys.c.fingerprint,
-    idempotency_keys.c.answer,
-).where(
+_STORED = _ANSWERS.where(
     tuple_(idempotency_keys.c.user_id, idempotency_keys.c.key_hash).in_(
         select(_ASKED.c.user_id, _ASKED.c.key_hash)
-    ),
-    _IN_FORCE,
+    )
+)
+# By two lists a cluster asks only the shards of these users. A hash is of its caller, too, so
+# nothing is mixed up.
+_STORED_ON_SHARDS = _ANSWERS.where(
+    idempotency_keys.c.user_id == func.any(array_of("asked_user_id", BigInteger())),
+    idempotency_keys.c.key_hash == func.any(array_of("asked_key_hash", LargeBinary())),
 )
 
 
 async def select_answers(db: AsyncConnection, keys: Sequence[Key]) -> Mapping[Key, Stored]:
     """The answers that are stored under these keys and in force."""
-    rows = await db.execute(_STORED, columns_of("asked", _ASKED.c.keys(), keys))
+    statement = _STORED_ON_SHARDS if is_sharded(db) else _STORED
+    rows = await db.execute(statement, columns_of("asked", _ASKED.c.keys(), keys))
     return {(row.user_id, row.key_hash): Stored(row.fingerprint, row.answer) for row in rows}
 
 
@@ -156,6 +164,10 @@ _LOCKED = (
 )
 # Most keys are new, so only what can't be run comes back.
 _UNAVAILABLE = select(_LOCKED).where(or_(~_LOCKED.c.held, _LOCKED.c.answer.is_not(None)))
+# A cluster doesn't join what it is given with what lies on its shards: there it takes two trips.
+_LOCK_ALONE = select(
+    _CLAIMED.c.number, func.pg_try_advisory_xact_lock(_CLAIMED.c.lock).label("held")
+)
 _NEW = rows_of(
     "new",
     user_id=BigInteger(),
@@ -163,16 +175,19 @@ _NEW = rows_of(
     fingerprint=LargeBinary(),
     answer=LargeBinary(),
 )
-_INSERT = upsert(idempotency_keys).from_select(list(_NEW.c.keys()), select(*_NEW.c))
-# A key that has expired and wasn't cleaned up yet begins anew.
+_INSERT = upsert(idempotency_keys).from_select(
+    [*_NEW.c.keys(), "created_at"], select(*_NEW.c, func.now())
+)
+# A key that has expired and wasn't cleaned up yet begins anew. On a cluster, nothing but immutable
+# functions may decide what a conflict leads to: no now(), no time less an interval.
 _STORE = _INSERT.on_conflict_do_update(
     index_elements=[idempotency_keys.c.user_id, idempotency_keys.c.key_hash],
     set_={
-        "created_at": func.now(),
+        "created_at": _INSERT.excluded.created_at,
         "fingerprint": _INSERT.excluded.fingerprint,
         "answer": _INSERT.excluded.answer,
     },
-    where=~_IN_FORCE,
+    where=_INSERT.excluded.created_at - idempotency_keys.c.created_at >= literal(LIFETIME),
 )
 
 
@@ -228,9 +243,19 @@ async def _judged(tx: AsyncConnection, claims: Sequence[tuple[int, Claim]]) -> d
         (number, int.from_bytes(claim.key[1][:8], "big", signed=True), *claim.key)
         for number, claim in claims
     ]
-    by_number = dict(claims)
+    asked = columns_of("claimed", _CLAIMED.c.keys(), rows)
     outcomes: dict[int, Any] = {}
-    for row in await tx.execute(_UNAVAILABLE, columns_of("claimed", _CLAIMED.c.keys(), rows)):
+    if is_sharded(tx):
+        locked = dict(map(tuple, (await tx.execute(_LOCK_ALONE, asked)).all()))
+        answers = await select_answers(tx, [claim.key for _, claim in claims])
+        for number, claim in claims:
+            if claim.key in answers:
+                outcomes[number] = _replay(answers[claim.key], claim)
+            elif not locked[number]:
+                outcomes[number] = IdempotencyKeyInUse()
+        return outcomes
+    by_number = dict(claims)
+    for row in await tx.execute(_UNAVAILABLE, asked):
         if row.answer is not None:
             stored = Stored(row.fingerprint, row.answer)
             outcomes[row.number] = _replay(stored, by_number[row.number])
@@ -265,20 +290,31 @@ async def _store(tx: AsyncConnection, answers: Sequence[tuple[Claim, bytes]]) ->
         raise ConflictingKeysError
 
 
+_HAS_EXPIRED = idempotency_keys.c.created_at < func.now() - literal(LIFETIME)
 _EXPIRED = (
-    select(idempotency_keys.c.user_id, idempotency_keys.c.key_hash)
-    .where(idempotency_keys.c.created_at < func.now() - literal(LIFETIME))
+    _KEYS.where(_HAS_EXPIRED)
     .order_by(idempotency_keys.c.created_at)
     .limit(bindparam("rows", type_=Integer()))
-    .with_for_update(skip_locked=True)
-    .cte("expired")
 )
-_DELETE_EXPIRED = delete(idempotency_keys).where(
-    idempotency_keys.c.user_id == _EXPIRED.c.user_id,
-    idempotency_keys.c.key_hash == _EXPIRED.c.key_hash,
+_LOCK_EXPIRED = Lock(
+    _KEYS.where(_HAS_EXPIRED),
+    waits=False,
+    user_id=idempotency_keys.c.user_id,
+    key_hash=idempotency_keys.c.key_hash,
+)
+_DELETE = Changes(
+    delete(idempotency_keys).where(
+        idempotency_keys.c.user_id == _ASKED.c.user_id,
+        idempotency_keys.c.key_hash == _ASKED.c.key_hash,
+    ),
+    _ASKED,
 )
 
 
 async def remove_expired(tx: AsyncConnection, rows: int) -> int:
     """Remove up to `rows` keys that aren't in force any more; how many those were."""
-    return (await tx.execute(_DELETE_EXPIRED, {"rows": rows})).rowcount
+    expired = (await tx.execute(_EXPIRED, {"rows": rows})).all()
+    held = await _LOCK_EXPIRED.hold(tx, map(tuple, expired))
+    if held:
+        await _DELETE.store(tx, held)
+    return len(held)

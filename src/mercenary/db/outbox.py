@@ -40,6 +40,7 @@ from mercenary.cache import clocks
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.metadata import by, metadata, moment
 from mercenary.db.positions import visible
+from mercenary.db.topology import is_sharded
 
 # Held by a transaction, never by a session: it ends with a killed relay, and behind a pooler.
 LOCK_KEY: Final = int.from_bytes(b"relaying", "big")
@@ -182,11 +183,20 @@ _LOOK = select(
 )
 
 
+_LOOK_ON_SHARDS = select(
+    select(outbox.c.id).order_by(outbox.c.id).limit(1).scalar_subquery(), visible()
+)
+
+
 async def look(db: AsyncConnection, floor: int) -> tuple[bool, int, int]:
     """Whether there is a row above the id `floor`, and the lowest id of a running transaction.
 
-    The third is a place in the log before which was committed whatever can be seen.
+    The third is a place in the log before which was committed whatever can be seen. On a cluster,
+    where each server has transactions of its own, all rows are looked at, and the second is 0.
     """
+    if is_sharded(db):
+        first, lsn = (await db.execute(_LOOK_ON_SHARDS)).one()
+        return first is not None, 0, lsn
     first, running, lsn = (await db.execute(_LOOK, {"floor": floor})).one()
     return first is not None, running, lsn
 
@@ -229,13 +239,21 @@ async def hold_rows(tx: AsyncConnection, rows: int, *, floor: int = 0) -> Held |
     return Held(held, len(held) < rows, max((row[-1] for row in found), default=0))
 
 
-_GONE = delete(outbox).where(outbox.c.id == func.any(array_of("ids", BigInteger()))).cte("gone")
-_DELETE = select(_number(func.pg_current_xact_id())).add_cte(_GONE)
+_DELETE = delete(outbox).where(outbox.c.id == func.any(array_of("ids", BigInteger())))
+_DELETE_FOR = select(_number(func.pg_current_xact_id())).add_cte(_DELETE.cte("gone"))
+_DELETE_ON_SHARDS = _DELETE.where(outbox.c.key == func.any(array_of("keys", BigInteger())))
 
 
-async def delete_rows(tx: AsyncConnection, ids: Sequence[int]) -> int:
-    """Remove rows that were handed on; the id of the transaction that does."""
-    return int((await tx.execute(_DELETE, {"ids": ids})).scalar_one())
+async def delete_rows(tx: AsyncConnection, rows: Sequence[Row]) -> int | None:
+    """Remove rows that were handed on; the id of the transaction that does.
+
+    None where that means nothing: on a cluster each server has transactions of its own.
+    """
+    asked = {"ids": [row.id for row in rows]}
+    if is_sharded(tx):
+        await tx.execute(_DELETE_ON_SHARDS, asked | {"keys": [row.event.key for row in rows]})
+        return None
+    return int((await tx.execute(_DELETE_FOR, asked)).scalar_one())
 
 
 class Backlog(msgspec.Struct, frozen=True):

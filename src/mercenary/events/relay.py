@@ -173,7 +173,7 @@ class Relay:
                 handover = Handover(tx, held.rows, since if held.all else None, held.lsn)
                 await self._given_to_sinks(lambda sink: sink.take(handover))
                 crash_points.reach("after-handing-on")
-                deleted_by = await delete_rows(tx, [row.id for row in held.rows])
+                deleted_by = await delete_rows(tx, held.rows)
         if held.all:
             self._floor.settle()
         if deleted_by is not None:

@@ -26,8 +26,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
+from mercenary.db.changes import Changes
 from mercenary.db.counts import Facet
 from mercenary.db.engine import current
+from mercenary.db.locks import Lock
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
@@ -63,12 +65,7 @@ _projection = Projection(
 select_projects = KeyQuery(
     "select_projects", _projection, projects.c.id, always=("client_id", "status")
 )
-_LOCK = (
-    select(projects.c.id)
-    .where(projects.c.id == func.any(array_of("ids", BigInteger())))
-    .order_by(projects.c.id)
-    .with_for_update()
-)
+_LOCK = Lock(select(projects.c.id), id=projects.c.id)
 
 
 async def lock_projects(
@@ -79,7 +76,7 @@ async def lock_projects(
     Locked first and read after: a read that waits for a lock would see the row anew, and its
     skills as they were before.
     """
-    await tx.execute(_LOCK, {"ids": sorted(set(ids))})
+    await _LOCK.hold(tx, ids)
     return await select_projects.whole(tx, list(set(ids)))
 
 
@@ -126,12 +123,13 @@ _CHANGED = rows_of(
     status=Text(),
     version=Integer(),
 )
-_UPDATE = (
+_UPDATE = Changes(
     update(projects)
     .values({column.name: column for column in _CHANGED.c if column.name != "id"})
     .values(updated_at=func.now())
     .where(projects.c.id == _CHANGED.c.id)
-    .returning(projects.c.updated_at)
+    .returning(projects.c.updated_at),
+    _CHANGED,
 )
 
 
@@ -139,8 +137,7 @@ async def update_projects(tx: AsyncConnection, changed: Sequence[Project]) -> st
     """Store projects that this transaction holds; returns when they were updated."""
     names = list(_CHANGED.c.keys())
     rows = [[getattr(project, name) for name in names] for project in changed]
-    stored = await tx.execute(_UPDATE, columns_of("changed", names, rows))
-    return rfc3339(stored.scalars().all()[0])
+    return rfc3339((await _UPDATE.store(tx, rows))[0].updated_at)
 
 
 _WANTED = rows_of("wanted", project_id=BigInteger(), skill_id=BigInteger())

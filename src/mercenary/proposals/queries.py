@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.changes import Changes
 from mercenary.db.engine import current
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
@@ -122,7 +123,7 @@ _CHANGED = rows_of(
     status=Text(),
     version=Integer(),
 )
-_UPDATE = (
+_UPDATE = Changes(
     update(proposals)
     .values(
         {
@@ -132,7 +133,8 @@ _UPDATE = (
     )
     .values(updated_at=func.now())
     .where(proposals.c.id == _CHANGED.c.id, proposals.c.project_id == _CHANGED.c.project_id)
-    .returning(proposals.c.updated_at)
+    .returning(proposals.c.updated_at),
+    _CHANGED,
 )
 
 
@@ -140,8 +142,7 @@ async def update_proposals(tx: AsyncConnection, changed: Sequence[Proposal]) -> 
     """Store proposals whose projects this transaction holds; returns when they were updated."""
     names = list(_CHANGED.c.keys())
     rows = [[getattr(proposal, name) for name in names] for proposal in changed]
-    stored = await tx.execute(_UPDATE, columns_of("changed", names, rows))
-    return rfc3339(stored.scalars().all()[0])
+    return rfc3339((await _UPDATE.store(tx, rows))[0].updated_at)
 
 
 _LETTERS = (

@@ -142,7 +142,9 @@ _new = insert(stats_refreshes).values(id=1, refreshed_at=func.now())
 _MARK = _new.on_conflict_do_update(
     index_elements=[stats_refreshes.c.id],
     set_={"refreshed_at": _new.excluded.refreshed_at},
-    where=stats_refreshes.c.refreshed_at <= func.now() - bindparam("least", type_=Interval()),
+    # A difference of two times, for on a cluster only what is immutable decides about a conflict.
+    where=_new.excluded.refreshed_at - stats_refreshes.c.refreshed_at
+    >= bindparam("least", type_=Interval()),
 ).returning(stats_refreshes.c.id)
 
 

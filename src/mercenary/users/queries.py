@@ -32,8 +32,10 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, list_of, rows_of
+from mercenary.db.changes import Changes
 from mercenary.db.counts import Facet
 from mercenary.db.engine import current
+from mercenary.db.locks import Lock
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
@@ -86,7 +88,7 @@ select_public_users = KeyQuery(
 
 _AMONG = users.c.id == func.any(array_of("ids", BigInteger()))
 _ACCOUNTS = select(users.c.id, users.c.role, users.c.is_active, users.c.email).where(_AMONG)
-_LOCK = select(users.c.id).where(_AMONG).order_by(users.c.id).with_for_update()
+_LOCK = Lock(select(users.c.id), id=users.c.id)
 
 
 async def select_accounts(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, Account]:
@@ -101,7 +103,7 @@ async def lock_users(tx: AsyncConnection, ids: Collection[UserId]) -> dict[UserI
     Locked first and read after: a read that waits for a lock would see the row anew, and its
     skills as they were before.
     """
-    await tx.execute(_LOCK, {"ids": sorted(set(ids))})
+    await _LOCK.hold(tx, ids)
     return await select_users.whole(tx, list(set(ids)))
 
 
@@ -139,12 +141,13 @@ _CHANGED = rows_of(
     country=Text(),
     version=Integer(),
 )
-_UPDATE = (
+_UPDATE = Changes(
     update(users)
     .values({column.name: column for column in _CHANGED.c if column.name != "id"})
     .values(updated_at=func.now())
     .where(users.c.id == _CHANGED.c.id)
-    .returning(users.c.updated_at)
+    .returning(users.c.updated_at),
+    _CHANGED,
 )
 
 
@@ -152,8 +155,7 @@ async def update_users(tx: AsyncConnection, changed: Sequence[User]) -> str:
     """Store users that this transaction holds; returns when they were updated."""
     names = list(_CHANGED.c.keys())
     rows = [[getattr(user, name) for name in names] for user in changed]
-    stored = await tx.execute(_UPDATE, columns_of("changed", names, rows))
-    return rfc3339(stored.scalars().all()[0])
+    return rfc3339((await _UPDATE.store(tx, rows))[0].updated_at)
 
 
 _WANTED = rows_of("wanted", user_id=BigInteger(), skill_id=BigInteger(), level=SmallInteger())
@@ -230,7 +232,9 @@ _ERASABLE = (
     )
     .order_by(users.c.deactivated_at)
     .limit(bindparam("rows", type_=Integer()))
-    .with_for_update(skip_locked=True)
+)
+_LOCK_ERASABLE = Lock(
+    select(users.c.id).where(users.c.erased_at.is_(None)), waits=False, id=users.c.id
 )
 _ERASE = (
     update(users)
@@ -253,7 +257,8 @@ _ERASE = (
 async def lock_erasable(tx: AsyncConnection, seconds: int, rows: int) -> list[UserId]:
     """Up to `rows` users who were deactivated over `seconds` ago and aren't erased yet."""
     found = await tx.execute(_ERASABLE, {"seconds": seconds, "rows": rows})
-    return [UserId(id) for id in found.scalars()]
+    held = await _LOCK_ERASABLE.hold(tx, found.scalars())
+    return [UserId(row.id) for row in held]
 
 
 async def erase_users(tx: AsyncConnection, ids: Sequence[UserId]) -> list[tuple[UserId, int]]:
