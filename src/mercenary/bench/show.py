@@ -1,8 +1,8 @@
 """A report for people: a table on the terminal, or in Markdown for `docs/figures.md`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from rich.console import Console
@@ -65,13 +65,20 @@ def conditions(report: Report) -> list[str]:
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['kernel']}, {machine['python']}; everything on it, load generator included",
         f"Versions: {versions}",
+        *(detail.get("conditions") or _http_load(detail)),
+        f"Commit {report.commit}: `{report.command}`",
+        *([_WARNING.format(busiest)] if busiest > BUSY_SHARE else []),
+    ]
+
+
+def _http_load(detail: Mapping[str, Any]) -> list[str]:
+    """What was asked over HTTP, and how; a bench of something else says its `conditions`."""
+    return [
         f"Data: {detail['projects']:,} projects drawn by a Zipf law (s = {detail['exponent']:g}), "
         f"{detail['callers']:,} callers, {detail['write_share']:.0%} of the reads' requests write",
         f"Load: {detail['generator']}, {detail['threads']} threads, {detail['connections']} "
         f"connections, closed model; runs of {detail['seconds']} s, contenders in turn; "
         "medians",
-        f"Commit {report.commit}: `{report.command}`",
-        *([_WARNING.format(busiest)] if busiest > BUSY_SHARE else []),
     ]
 
 
