@@ -10,7 +10,14 @@ import click
 from mercenary.cli.lazy import LazyGroup
 
 COMMANDS: Final = {
+    "stats": ("mercenary.cli.db.stats", "Show what the database is asked most."),
+    "locks": ("mercenary.cli.db.locks", "Show who waits for whom."),
+    "long": ("mercenary.cli.db.long", "Show transactions that have been open for long."),
+    "indexes": ("mercenary.cli.db.indexes", "Show indexes that are missing, unused or double."),
+    "vacuum": ("mercenary.cli.db.vacuum", "Show dead rows and when vacuum comes for them."),
+    "bloat": ("mercenary.cli.db.bloat", "Show room that holds nothing."),
     "sizes": ("mercenary.cli.db.sizes", "Show what takes how much room."),
+    "pool": ("mercenary.cli.db.pool", "Show who is connected to the server."),
 }
 
 

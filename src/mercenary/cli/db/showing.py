@@ -5,12 +5,13 @@ A command asks a question of `db/inspection` and shows the structs it gets: as t
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 import msgspec
 from rich.console import Console, RenderableType
+from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.cli.failures import CommandError
@@ -60,6 +61,19 @@ def show(answer: Any, picture: Callable[[Any], RenderableType], *, as_json: bool
         click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
     else:
         Console(width=None if sys.stdout.isatty() else 160).print(picture(answer))
+
+
+def table_of(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A table. A column whose heading begins with `#` holds figures, and stands to the right."""
+    table = Table(title=title, title_justify="left")
+    for heading in columns:
+        figures = heading.startswith("#")
+        table.add_column(
+            heading.removeprefix("#"), justify="right" if figures else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def bytes_text(count: float) -> str:

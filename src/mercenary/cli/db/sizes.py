@@ -3,7 +3,7 @@
 import click
 from rich.table import Table
 
-from mercenary.cli.db.showing import as_json_option, ask, bytes_text, show
+from mercenary.cli.db.showing import as_json_option, ask, bytes_text, show, table_of
 from mercenary.db.inspection.sizes import Sizes, sizes
 
 
@@ -15,12 +15,9 @@ def command(as_json: bool) -> None:
 
 
 def _table(found: Sizes) -> Table:
-    title = f"The database takes {bytes_text(found.database_bytes)}"
-    table = Table("table", "rows, about", "heap", "TOAST", "indexes", "in all", title=title)
-    table.title_justify = "left"
-    for column in table.columns[1:]:
-        column.justify = "right"
+    rows = []
     for each in found.tables:
         parts = (each.heap_bytes, each.toast_bytes, each.index_bytes, each.total_bytes)
-        table.add_row(each.name, f"{each.rows:,}", *map(bytes_text, parts))
-    return table
+        rows.append((each.name, f"{each.rows:,}", *map(bytes_text, parts)))
+    title = f"The database takes {bytes_text(found.database_bytes)}"
+    return table_of(title, ("table", "#rows, about", "#heap", "#TOAST", "#indexes", "#all"), rows)
