@@ -116,6 +116,12 @@ async def test_long_finds_a_transaction_that_was_left_open(migrated_uri: str) ->
     assert open_["statement"].startswith("INSERT INTO skills")
 
 
+async def _counted(connection: asyncpg.Connection) -> None:
+    """Have PostgreSQL count what the connection has done, which it does once a second otherwise."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    await connection.execute("SELECT 1")
+
+
 async def test_indexes_finds_each_fault_and_its_remedy(
     migrated_uri: str, migrated: asyncpg.Connection
 ) -> None:
@@ -130,11 +136,11 @@ async def test_indexes_finds_each_fault_and_its_remedy(
     await migrated.execute(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_children_broken'::regclass"
     )
-    # Making the indexes read the table, too.
+    await _counted(migrated)
+    # Making the indexes has read the table, too.
     await migrated.execute("SELECT pg_stat_reset_single_table_counters('children'::regclass)")
     await migrated.fetchval("SELECT count(*) FROM children WHERE id + 0 = 7")
-    await migrated.execute("SELECT pg_stat_force_next_flush()")
-    await migrated.fetchval("SELECT 1")
+    await _counted(migrated)
     found = await answer(migrated_uri, "indexes")
     assert ("children", "children_parent_id_fkey") in {
         (each["table"], each["name"]) for each in found["foreign_keys"]
@@ -165,8 +171,7 @@ async def test_vacuum_warns_where_dead_rows_pile_up(
         INSERT INTO churned SELECT generate_series(1, 1000);
         DELETE FROM churned;
     """)
-    await migrated.execute("SELECT pg_stat_force_next_flush()")
-    await migrated.fetchval("SELECT 1")
+    await _counted(migrated)
     found = await answer(migrated_uri, "vacuum", exit_code=1)
     churned = next(each for each in found["tables"] if each["name"] == "churned")
     assert (churned["dead_rows"], churned["dead_rows_limit"]) == (1000, 100)

@@ -42,7 +42,7 @@ def _tables(found: Vacuums) -> RenderableType:
                 f"{each.xid_age / found.xid_age_limit:.1%}",
             )
         )
-    columns = ("table", "#rows, about", "#dead", "#vacuumed at", "last", "analyzed", "#xid age")
+    columns = ("table", "#rows, about", "#dead", "#limit", "vacuumed", "analyzed", "#xid age")
     shown: list[RenderableType] = [table_of("Vacuum", columns, rows)]
     if found.running:
         shown.append(

@@ -56,9 +56,12 @@ WITH watched AS (
     FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'm')
 ), limited AS (
-    SELECT *, coalesce(threshold, current_setting('autovacuum_vacuum_threshold'))::float8
-              + coalesce(scale, current_setting('autovacuum_vacuum_scale_factor'))::float8 * rows
-              AS most
+    SELECT *, least(
+        coalesce(threshold, current_setting('autovacuum_vacuum_threshold'))::float8
+            + coalesce(scale, current_setting('autovacuum_vacuum_scale_factor'))::float8 * rows,
+        -- Since PostgreSQL 18; where it isn't known it is null, which `least` passes over.
+        nullif(current_setting('autovacuum_vacuum_max_threshold', true)::float8, -1)
+    ) AS most
     FROM watched
 )
 SELECT relname, rows::bigint, n_dead_tup, most::bigint, vacuumed_at, analyzed_at, xid_age
