@@ -98,10 +98,11 @@ class Application:
 
     async def start(self) -> None:
         """Open what a worker needs. While the database is away, requests are told so."""
-        engine.use(engine.Database(self.settings, self.database_uri))
+        database = engine.Database(self.settings, self.database_uri)
+        engine.use(database)
         url = self.settings.cache_config.default.cache_redis_url
         valkey.use(valkey.Valkey(url, seconds=self.settings.valkey_timeout))
-        kept = caches.Caches(self.settings, self.database_uri)
+        kept = caches.Caches(self.settings, self.database_uri, database.pool_counts)
         caches.use(kept)
         kept.start()
 

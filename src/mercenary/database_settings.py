@@ -3,7 +3,7 @@
 They are part of `settings.Settings`, which is read there like any other.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,12 +15,17 @@ DatabaseURI = Annotated[str, Meta(pattern=r"^postgres(ql)?(\+asyncpg)?://")]
 
 
 class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The pool of one worker: connections, and seconds."""
+    """The pool of one worker: connections, and seconds; SQLAlchemy's names and meanings."""
 
     pool_size: Annotated[int, Meta(ge=1, le=1000)] = 20
     max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 10
     pool_timeout: Seconds = 30.0
     pool_recycle: Annotated[int, Meta(ge=-1)] = 1800
+    # Whether a connection is asked if it lives before it is lent: each time, after it was idle for
+    # `pool_ping_after`, or not at all. SQLAlchemy's true and false are the first and the last.
+    pool_pre_ping: bool | Literal["always", "idle", "never"] = "idle"
+    # The ones in use are then the same few, and the others grow old enough to be let go.
+    pool_use_lifo: bool = True
 
 
 class DatabaseSettings(CDNSettings, frozen=True, kw_only=True):
@@ -43,6 +48,11 @@ class DatabaseSettings(CDNSettings, frozen=True, kw_only=True):
     # are first, must have a commit on their disks before it is acknowledged.
     replicas: Annotated[int, Meta(ge=0, le=16)] = 0
     synchronous_replicas: Annotated[int, Meta(ge=0, le=16)] = 0
+
+    # PgBouncer in transaction mode in front of it: without prepared statements as before its 1.21,
+    # or with them (`max_prepared_statements` in its configuration).
+    pooler: Literal["none", "transaction", "transaction-prepared"] = "none"
+    pool_ping_after: Seconds = 5.0
 
     statement_timeout: Seconds = 5.0
     lock_timeout: Seconds = 2.0

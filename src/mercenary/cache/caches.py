@@ -2,10 +2,11 @@
 
 `default` holds finished answers and query results, `session` whether sessions live. Both go by the
 same clocks. Opened by the application's lifespan and found by `current()`. What they count is put
-on the host's scoreboard.
+on the host's scoreboard, with what the pool of the database does.
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,8 +38,11 @@ class Caches:
         OSError: the host's clocks can't be opened.
     """
 
-    def __init__(self, settings: Settings, database_uri: str) -> None:
+    def __init__(
+        self, settings: Settings, database_uri: str, pool_counts: Callable[[], Mapping[str, float]]
+    ) -> None:
         path = path_of(settings, database_uri)
+        self._pool_counts = pool_counts
         self.clocks = Clocks(path)
         self.scoreboard = Scoreboard(path, counters.NAMES)
         self._writing: asyncio.Task[None] | None = None
@@ -81,15 +85,18 @@ class Caches:
         await self.answers.close()
         await self.sessions.close()
         await self._session_valkey.close()
-        self.scoreboard.write(counters.snapshot(self))
+        self._write()
         self.scoreboard.close()
         clocks.use(None)
         self.clocks.close()
 
     async def _write_counters(self) -> None:
         while True:
-            self.scoreboard.write(counters.snapshot(self))
+            self._write()
             await asyncio.sleep(WRITE_SECONDS)
+
+    def _write(self) -> None:
+        self.scoreboard.write(counters.snapshot(self, self._pool_counts()))
 
 
 def path_of(settings: Settings, database_uri: str) -> Path:

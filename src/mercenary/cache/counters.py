@@ -1,4 +1,4 @@
-"""All that a process counts of its caches, as one flat table of numbers.
+"""All that a process counts of its caches and its pool, as one flat table of numbers.
 
 `snapshot` makes it and `NAMES` lists what is in it, in its order. The names are for others to rely
 on (the scoreboard, Prometheus), so they change only with what they mean. They end in `_total` where
@@ -32,9 +32,10 @@ host hadn't moved itself), subscriptions (each empties the host's memory).
 `delay_below_N_us_total` are changes by the time from their transaction to their being applied here:
 under N µs and not under half of it, the last one all that took longer; `delay_seconds_total` is
 their sum.
+`pool_…` is the pool of connections to the database, as `db/pool.py` explains.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -43,6 +44,7 @@ from mercenary.cache.listener import ListenerMeasures
 from mercenary.cache.shelf import ShelfMeasures
 from mercenary.cache.tiers import TierMeasures, Tiers
 from mercenary.cache.valkey import Valkey, ValkeyMeasures
+from mercenary.db import pool
 from mercenary.measures import durations
 
 if TYPE_CHECKING:
@@ -106,11 +108,12 @@ NAMES: Final = (
     "word_age_seconds",
     *DELAYS,
     "delay_seconds_total",
+    *pool.NAMES,
 )
 """Every name of a snapshot, in its order."""
 
 
-def snapshot(caches: "Caches") -> dict[str, float]:
+def snapshot(caches: "Caches", pool_counts: Mapping[str, float]) -> dict[str, float]:
     """What the process has counted by now, by `NAMES`. It takes 30 µs."""
     clocks, listener = caches.clocks, caches.listener.measures
     heard = clocks.heard
@@ -124,5 +127,6 @@ def snapshot(caches: "Caches") -> dict[str, float]:
         monotonic() - heard if heard else float("inf"),
         *listener.delays.buckets,
         listener.delays.total,
+        *pool_counts.values(),
     )
     return dict(zip(NAMES, map(float, values), strict=True))

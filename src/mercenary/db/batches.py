@@ -26,6 +26,7 @@ from mercenary.db.engine import Database, current
 from mercenary.db.faults import as_problem, conflict_of, lost_connection
 from mercenary.db.idempotency import Claim, ConflictingKeysError, current_claim, once
 from mercenary.db.outbox import insert_events, recording, tags_of
+from mercenary.db.pooler import is_pooled
 from mercenary.db.time_left import changing_in_time, reading_in_time
 from mercenary.errors import ProblemError
 from mercenary.freshness import Demand
@@ -133,7 +134,9 @@ class ReadBatch(BatchedQuery[Key, Found | None]):
         self, connection: AsyncConnection, keys: Sequence[Key], database: Database
     ) -> Mapping[Key, Found]:
         """What a server has under these keys."""
-        async with reading_in_time(connection, database.settings.statement_timeout):
+        settings = database.settings
+        usual, pooled = settings.statement_timeout, is_pooled(settings)
+        async with reading_in_time(connection, usual, pooled=pooled):
             return await self._select(connection, keys)
 
 

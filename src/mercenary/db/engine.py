@@ -15,16 +15,14 @@ from sqlalchemy.pool import NullPool
 from mercenary.batching import Batch, Lanes
 from mercenary.db.discretion import keep_values_out
 from mercenary.db.ids import IdBlocks
+from mercenary.db.pool import CountedPool, pool_of
+from mercenary.db.pooler import connect_args, is_pooled
 from mercenary.db.replicas import Replica, Replicas
 from mercenary.db.standing import Standing
 from mercenary.db.topology import Topology
 from mercenary.db.uri import asyncpg_url
 from mercenary.errors import Unavailable
 from mercenary.settings import Settings
-
-# A client-side bound behind the server's own: it only ever fires when the server can't answer.
-_COMMAND_MARGIN_SECONDS = 5.0
-_CONNECT_SECONDS = 5.0
 
 
 class Batched(Protocol):
@@ -49,17 +47,15 @@ class Database:
         connections = options.pool_size + options.max_overflow
         lanes = min(settings.batch_lanes, max(1, connections // 2))
         # What readers keep must leave a connection for each lane that writes, and the other way.
-        room, recycle = min(lanes, connections - lanes), options.pool_recycle
-        self._readers = Standing(
-            self.engine.execution_options(isolation_level="AUTOCOMMIT"), room, recycle=recycle
-        )
-        self._writers = Standing(self.engine, room, recycle=recycle)
-        self.replicas = self._replicas(room, recycle) if settings.replica_uris else None
+        room = min(lanes, connections - lanes)
+        self._readers = Standing(_reading(self.engine, settings), room, settings)
+        self._writers = Standing(self.engine, room, settings)
+        self.replicas = self._replicas(room) if settings.replica_uris else None
         self._lanes = Lanes(lanes)
         self._batches: dict[Batched, Batch[Any, Any]] = {}
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection without a transaction: each statement sees what is committed by then."""
+        """A connection on which each statement sees what is committed by then."""
         return self._readers.lend(planning=False)
 
     def searching(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -79,6 +75,10 @@ class Database:
         """A connection for whoever comes alone, to begin a transaction and commit it."""
         return self.engine.connect()
 
+    def without_transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection for what refuses to run within a transaction, such as VACUUM."""
+        return self.engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+
     @asynccontextmanager
     async def taking_time(self, seconds: float) -> AsyncIterator[AsyncConnection]:
         """A connection of its own, outside of the pool, whose statements may take `seconds`."""
@@ -86,7 +86,7 @@ class Database:
             self.engine.url,
             poolclass=NullPool,
             hide_parameters=True,
-            connect_args=_connect_args(self.settings, seconds),
+            connect_args=connect_args(self.settings, seconds),
         )
         keep_values_out(engine)
         try:
@@ -107,6 +107,10 @@ class Database:
         """Each batch in use, by the name of its query: what is measured about them."""
         return {query.name: batch for query, batch in self._batches.items()}
 
+    def pool_counts(self) -> dict[str, float]:
+        """What the pool to the primary has counted and holds, by `pool.NAMES`."""
+        return pool_of(self.engine).snapshot(len(self._readers) + len(self._writers))
+
     async def close(self) -> None:
         """Let every batch finish, then give the connections back."""
         for batch in self._batches.values():
@@ -118,14 +122,13 @@ class Database:
         await self._writers.close()
         await self.engine.dispose()
 
-    def _replicas(self, room: int, recycle: float) -> Replicas:
+    def _replicas(self, room: int) -> Replicas:
         settings = self.settings
         replicas = []
         for uri in settings.replica_uris:
             engine = _engine(settings, uri)
-            reading = engine.execution_options(isolation_level="AUTOCOMMIT")
             # One for whoever asks how far it is.
-            standing = Standing(reading, room + 1, recycle=recycle)
+            standing = Standing(_reading(engine, settings), room + 1, settings)
             replicas.append(Replica(engine.url.render_as_string(), engine, standing))
         return Replicas(self.reading, replicas, settings.replica_lag, settings.replica_probe)
 
@@ -135,32 +138,26 @@ def _engine(settings: Settings, uri: str) -> AsyncEngine:
     topology = Topology(sharded=settings.sharded)
     engine = create_async_engine(
         asyncpg_url(uri),
+        poolclass=CountedPool,
         pool_size=options.pool_size,
         max_overflow=options.max_overflow,
         # Nobody waits longer for an answer, so no batch shall for a connection.
         pool_timeout=min(options.pool_timeout, settings.request_deadline),
         pool_recycle=options.pool_recycle,
+        pool_use_lifo=options.pool_use_lifo,
         hide_parameters=True,
         execution_options=topology.options,
-        connect_args=_connect_args(settings, settings.statement_timeout),
+        connect_args=connect_args(settings, settings.statement_timeout),
     )
     keep_values_out(engine)
     topology.watch(engine)
+    pool_of(engine).watch(settings)
     return engine
 
 
-def _connect_args(settings: Settings, statement_timeout: float) -> dict[str, Any]:
-    return {
-        "timeout": _CONNECT_SECONDS,
-        "command_timeout": statement_timeout + _COMMAND_MARGIN_SECONDS,
-        "server_settings": {
-            "application_name": "mercenary",
-            "statement_timeout": f"{statement_timeout * 1000:.0f}",
-            "lock_timeout": f"{settings.lock_timeout * 1000:.0f}",
-            "idle_in_transaction_session_timeout": f"{settings.request_deadline * 1000:.0f}",
-            "jit": "off",
-        },
-    }
+def _reading(engine: AsyncEngine, settings: Settings) -> AsyncEngine:
+    """The engine whose statements need no transaction, but where a pooler needs one for bounds."""
+    return engine if is_pooled(settings) else engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 _current: Database | None = None

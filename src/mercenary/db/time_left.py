@@ -16,8 +16,12 @@ from mercenary.errors import DeadlineExceeded
 
 
 @asynccontextmanager
-async def reading_in_time(connection: AsyncConnection, usual: float) -> AsyncIterator[None]:
+async def reading_in_time(
+    connection: AsyncConnection, usual: float, *, pooled: bool
+) -> AsyncIterator[None]:
     """Let each statement of the block take the time left, and never more than `usual` seconds.
+
+    Behind a pooler the block is one transaction, whose end takes the setting back.
 
     Raises:
         DeadlineExceeded: there is none left.
@@ -26,7 +30,10 @@ async def reading_in_time(connection: AsyncConnection, usual: float) -> AsyncIte
     if left >= usual:
         yield
         return
-    await _set(connection, left, local=False)
+    await _set(connection, left, local=pooled)
+    if pooled:
+        yield
+        return
     try:
         yield
     finally:

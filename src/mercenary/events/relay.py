@@ -208,7 +208,7 @@ class Relay:
     async def _vacuum(self) -> None:
         """Make the space of deleted rows free. Beside the rounds, which don't wait for it."""
         try:
-            async with self._database.reading() as connection:
+            async with self._database.without_transaction() as connection:
                 await vacuum(connection)
             self.measures.vacuums += 1
         except Exception as error:  # noqa: BLE001 - the next time, or autovacuum, will do it
