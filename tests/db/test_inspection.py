@@ -63,7 +63,7 @@ async def _until_waiting(uri: str, count: int) -> None:
 
 async def test_each_command_answers_people_and_programs(migrated_uri: str) -> None:
     """On a database in which nothing is wrong."""
-    for name in COMMANDS:
+    for name in sorted(set(COMMANDS) - {"explain"}):
         told = await call(migrated_uri, name)
         assert told.exit_code == 0, told.output
         assert told.output.strip()

@@ -10,6 +10,7 @@ import click
 from mercenary.cli.lazy import LazyGroup
 
 COMMANDS: Final = {
+    "explain": ("mercenary.cli.db.explain", "Show what the database does for a request."),
     "stats": ("mercenary.cli.db.stats", "Show what the database is asked most."),
     "locks": ("mercenary.cli.db.locks", "Show who waits for whom."),
     "long": ("mercenary.cli.db.long", "Show transactions that have been open for long."),

@@ -1,0 +1,121 @@
+"""`mercenary db explain`: real plans of real statements, and nothing left behind."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mercenary import settings
+from mercenary.cli import main
+from mercenary.local.valkey import EmbeddedValkey
+from mercenary.seeding.seed import seed
+from tests.db.conftest import connected
+
+
+@pytest.fixture(scope="module")
+async def uri(database_uri: str) -> str:
+    """A small marketplace, and a table without an index."""
+    await seed(database_uri, settings.get(), projects=1_000, seed=1, with_demo=True)
+    async with connected(database_uri) as connection:
+        await connection.execute("""
+            CREATE TABLE bare (id bigint, kind text, amount int);
+            INSERT INTO bare SELECT n, 'kind ' || n % 100, n FROM generate_series(1, 20000) n;
+            ANALYZE bare;
+        """)
+    return database_uri
+
+
+@pytest.fixture
+def environment(uri: str, valkey: EmbeddedValkey) -> dict[str, str]:
+    return {"SQLALCHEMY_DATABASE_URI": uri, "CACHE_CONFIG": valkey.cache_config}
+
+
+async def call(environment: dict[str, str], *arguments: str) -> Result:
+    """Call the command in a thread, for it runs a loop of its own."""
+    asked = ("db", "explain", *arguments)
+    return await asyncio.to_thread(CliRunner().invoke, main, asked, env=environment)
+
+
+def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
+    return [node, *(each for below in node["below"] for each in nodes(below))]
+
+
+async def test_a_path_shows_each_statement_it_sends(environment: dict[str, str]) -> None:
+    path = "/api/v1/projects?status=open&sort=budget"
+    result = await call(environment, path, "--json")
+    assert result.exit_code == 0, result.output
+    (explained,) = json.loads(result.output)
+    found = nodes(explained["plan"]["root"])
+    assert "idx_projects_status_budget" in {node["on"] for node in found}
+    assert explained["advice"] == []
+    assert "idx_projects_status_budget" in (await call(environment, path)).output
+
+
+async def test_what_reads_in_vain_gets_an_index_tried_and_rolled_back(
+    environment: dict[str, str], uri: str
+) -> None:
+    statement = "SELECT * FROM bare WHERE kind = 'kind 7' AND amount > 19000"
+    result = await call(environment, statement, "--json")
+    assert result.exit_code == 0, result.output
+    (explained,) = json.loads(result.output)
+    (root,) = nodes(explained["plan"]["root"])
+    assert (root["kind"], root["table"], root["rows"]) == ("Seq Scan", "bare", 10)
+    assert root["removed"] == 20_000 - 10
+    (advice,) = explained["advice"]
+    assert advice["index"] == "CREATE INDEX ON bare (kind, amount)"
+    assert advice["after_ms"] is not None
+    async with connected(uri) as connection:
+        query = "SELECT count(*) FROM pg_index WHERE indrelid = 'bare'::regclass"
+        assert await connection.fetchval(query) == 0
+    assert "Perhaps CREATE INDEX ON bare (kind, amount)" in (
+        " ".join((await call(environment, statement)).output.split())
+    )
+
+
+async def test_each_step_has_its_own_time_and_blocks(environment: dict[str, str], uri: str) -> None:
+    statement = "SELECT kind, count(*) FROM bare GROUP BY kind ORDER BY 2"
+    (explained,) = json.loads((await call(environment, statement, "--json")).output)
+    root = explained["plan"]["root"]
+    found = nodes(root)
+    assert sum(node["self_ms"] for node in found) == pytest.approx(root["total_ms"], rel=0.01)
+    scan = next(node for node in found if node["kind"] == "Seq Scan")
+    assert scan["rows"] == 20_000
+    async with connected(uri) as connection:
+        pages = await connection.fetchval("SELECT pg_relation_size('bare') / 8192")
+    assert scan["hit"] + scan["read"] == pages
+    assert all(node["hit"] + node["read"] < pages for node in found if node is not scan)
+
+
+async def test_what_a_statement_changes_is_rolled_back(
+    environment: dict[str, str], uri: str
+) -> None:
+    result = await call(environment, "DELETE FROM bare", "--json")
+    assert result.exit_code == 0, result.output
+    async with connected(uri) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM bare") == 20_000
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("SELECT * FROM nowhere", 'relation "nowhere" does not exist'),
+        ("/api/v1/nothing", "is 404"),
+        ("/api/v1/projects?status=wrong", "is 422"),
+        ("/livez", "asks the database nothing"),
+    ],
+)
+async def test_what_cannot_be_explained_is_said_in_one_line(
+    environment: dict[str, str], what: str, says: str
+) -> None:
+    result = await call(environment, what)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+async def test_a_statement_that_reads_well_gets_no_advice(environment: dict[str, str]) -> None:
+    result = await call(environment, "SELECT * FROM projects WHERE id = 7", "--json")
+    (explained,) = json.loads(result.output)
+    assert explained["advice"] == []
