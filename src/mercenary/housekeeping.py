@@ -15,29 +15,34 @@ from mercenary.db.cleaning import Chore
 from mercenary.projects import service as projects
 from mercenary.proposals import service as proposals
 from mercenary.users import service as users
+from mercenary.users.schemas import ERASED_NAME
 
 
 async def erase_accounts(tx: AsyncConnection, rows: int) -> int:
     """Erase accounts whose time to be kept is over: all that is personal goes, at once.
 
     What others rely on stays: published projects, and the proposals made for them. The account's
-    drafts are deleted, its open projects cancelled, its proposals withdrawn and emptied of their
-    letters, but for accepted ones, whose letter is what was agreed on. An account with more of
-    these than `rows` is erased in the turn that finishes them.
+    drafts are deleted, its open projects cancelled, its name taken from all of them, its proposals
+    withdrawn and emptied of their letters, but for accepted ones, whose letter is what was agreed
+    on. An account with more of these than `rows` is erased in the turn that finishes them.
     """
     ids = await users.lock_erasable(tx, rows)
     if not ids:
         return 0
     unfinished = await projects.find_unfinished(tx, ids, rows)
+    named = await projects.find_named_otherwise(tx, ids, ERASED_NAME, rows)
     letters = await proposals.find_letters(tx, ids, rows)
     # All projects at once, in the order that everybody locks them in.
-    held = await projects.lock_projects(tx, {*unfinished, *letters.values()})
+    held = await projects.lock_projects(tx, {*unfinished, *named, *letters.values()})
     await projects.abandon(tx, {id: held[id] for id in unfinished if id in held})
-    await proposals.retract(tx, [id for id, project_id in letters.items() if project_id in held])
-    if max(len(unfinished), len(letters)) < rows:
+    await projects.rename_held(tx, named, dict.fromkeys(ids, ERASED_NAME))
+    await proposals.retract(
+        tx, [id for id, project_id in letters.items() if project_id in held], held
+    )
+    if max(len(unfinished), len(named), len(letters)) < rows:
         await auth.erase_accounts(tx, ids)
         await users.erase_users(tx, ids)
-    return len(unfinished) + len(letters) + len(ids)
+    return len({*unfinished, *named}) + len(letters) + len(ids)
 
 
 # Sessions before accounts, so that an account to be erased has next to none.

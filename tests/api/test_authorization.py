@@ -80,11 +80,14 @@ class World:
     async def project(self, owner: Person, state: str) -> int:
         """A new project in this state."""
         query = """
-            INSERT INTO projects (id, client_id, status, currency, budget, title, description)
-            VALUES (nextval('projects_id_seq'), $1, $2, 'USD', 100, 'Title', 'Description')
+            INSERT INTO projects
+                (id, client_id, client_name, status, currency, budget, title, description)
+            VALUES
+                (nextval('projects_id_seq'), $1, $2, $3, 'USD', 100, 'Title', 'Description')
             RETURNING id
         """
-        return int(await self.database.fetchval(query, owner.id, state))
+        name = owner.user["name"]
+        return int(await self.database.fetchval(query, owner.id, name, state))
 
     async def proposal(self, project: int, bidder: Person, state: str) -> int:
         """A new proposal in this state."""

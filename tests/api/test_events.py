@@ -29,7 +29,8 @@ SILENT = {
     "login": "a new session has an id that nobody has asked for",
     "refresh": "the session lives on, and with a newer token only its owner is concerned",
 }
-BID = {"proposal.submitted": ""}
+TALLIED = {"project.updated": "project:{project} projects"}
+BID = {"proposal.submitted": ""} | TALLIED
 ENDED = {"session.ended": "sessions:{user}"}
 CHANGED = {"user.updated": "user:{user} users"}
 # The events of each writing endpoint, with their tags.
@@ -45,7 +46,7 @@ TOLD: dict[str, dict[str, str]] = {
     "change_project": {"project.updated": "project:{project} projects"},
     "delete_project": {"project.deleted": ""},
     "submit_proposal": BID,
-    "change_proposal": {"proposal.updated": ""},
+    "change_proposal": {"proposal.updated": ""} | TALLIED,
     "accept_proposal": {
         "project.updated": "project:{project} projects",
         "proposal.accepted": "",
@@ -140,7 +141,8 @@ class Stage:
         ]
         project = (await post_project(owner))["id"]
         if name == "submit_proposal":
-            return Call(bidder, f"/projects/{project}/proposals", new_proposal())
+            path = f"/projects/{project}/proposals"
+            return Call(bidder, path, new_proposal(), {"project": project})
         proposal = (await submit_proposal(bidder, project))["id"]
         await submit_proposal(other, project)
         ids = {"project": project, "proposal": proposal}

@@ -92,8 +92,9 @@ async def marketplace(database_uri: str, application: Application) -> None:
             [(11, PYTHON), (12, PYTHON), (LEFT, PYTHON), (ADMIN, PYTHON), (11, GO), (LEFT, RUST)],
         )
         await database.executemany(
-            "INSERT INTO projects (id, client_id, status, currency, budget, created_at, title,"
-            " description) VALUES ($1, 1, $2, $3, $4, $5, 'Title', 'Description')",
+            "INSERT INTO projects (id, client_id, client_name, status, currency, budget,"
+            " created_at, title, description)"
+            " VALUES ($1, 1, 'Somebody', $2, $3, $4, $5, 'Title', 'Description')",
             [
                 (id, state, code, Decimal(sum_), moment(at))
                 for id, _, state, code, sum_, at in PROJECTS

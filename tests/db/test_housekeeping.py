@@ -209,12 +209,17 @@ async def test_what_others_rely_on_stays_of_an_erased_client(
     await ada.post(f"/proposals/{accepted['id']}/accept")
     hired = (await leo.get(f"/projects/{hired['id']}")).json()
     await leave(ada, run)
-    assert (await cleaned()).rows["accounts"] == 3
+    assert (await cleaned()).rows["accounts"] == 4
 
     assert await run("SELECT count(*) FROM projects WHERE id = $1", draft["id"]) == 0
     ended = (await leo.get(f"/projects/{project['id']}")).json()
-    assert (ended["status"], ended["version"]) == ("cancelled", project["version"] + 1)
-    assert (await leo.get(f"/projects/{hired['id']}")).json() == hired
+    assert (ended["status"], ended["client_name"]) == ("cancelled", "Erased user")
+    fields = "client_name,status,proposal_count,lowest_bid,version"
+    left = (await leo.get(f"/projects/{hired['id']}?fields={fields}")).json()
+    assert left == {key: hired[key] for key in left} | {
+        "client_name": "Erased user",
+        "version": hired["version"] + 1,
+    }
     assert (await leo.get(f"/proposals/{waiting['id']}")).json() == waiting
     assert (await leo.get(f"/proposals/{accepted['id']}")).json()["status"] == "accepted"
     assert (await leo.get(f"/users/{ada.id}")).status_code == 404

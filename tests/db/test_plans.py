@@ -333,9 +333,9 @@ async def fresh_drafts(connection: asyncpg.Connection) -> AsyncIterator[int]:
     count = PROJECTS // 4
     await connection.execute(
         """
-        INSERT INTO projects (id, client_id, status, currency, title, description,
+        INSERT INTO projects (id, client_id, client_name, status, currency, title, description,
                               created_at, budget)
-        SELECT 900000 + number, 1, 'draft', 'USD', 'Work', 'Design work',
+        SELECT 900000 + number, 1, 'Anybody', 'draft', 'USD', 'Work', 'Design work',
                now() + number % 2 * interval '-20 years', 0.01 + number % 2 * 90000000
         FROM generate_series(1, $1::int) AS number
         """,

@@ -37,8 +37,8 @@ MARKETPLACE = """
     INSERT INTO users (id, role, email, name)
     VALUES (1, 'client', 'a@example.com', 'A'), (2, 'freelancer', 'b@example.com', 'B');
     INSERT INTO user_skills VALUES (2, 1, 3);
-    INSERT INTO projects (id, client_id, status, currency, budget, title, description)
-    VALUES (1, 1, 'open', 'USD', 100, 'Title', 'Description');
+    INSERT INTO projects (id, client_id, client_name, status, currency, budget, title, description)
+    VALUES (1, 1, 'A', 'open', 'USD', 100, 'Title', 'Description');
     INSERT INTO project_skills VALUES (1, 1);
 """
 

@@ -91,7 +91,8 @@ async def test_what_cleaning_makes_of_a_closed_account_is_told(
     ada, leo = await sign_up(client), await sign_up(client, "freelancer")
     project = (await post_project(ada))["id"]
     draft = (await post_project(ada, status="draft"))["id"]
-    proposal = (await submit_proposal(leo, (await post_project(await sign_up(client)))["id"]))["id"]
+    other = (await post_project(await sign_up(client)))["id"]
+    proposal = (await submit_proposal(leo, other))["id"]
     for person in (ada, leo):
         await person.request("DELETE", "/users/me")
     await database.execute(
@@ -101,7 +102,9 @@ async def test_what_cleaning_makes_of_a_closed_account_is_told(
     await told(database)
     await cleaned()
     assert await told(database) == {
-        ("project.updated", f"project:{project}", 2, f"project:{project} projects"),
+        ("project.updated", f"project:{project}", 2, f"project:{project} projects"),  # cancelled
+        ("project.updated", f"project:{project}", 3, f"project:{project} projects"),  # without name
+        ("project.updated", f"project:{other}", 3, f"project:{other} projects"),  # has no bid now
         ("project.deleted", f"project:{draft}", 1, ""),
         ("proposal.updated", f"proposal:{proposal}", 2, ""),
         ("user.erased", f"user:{ada.id}", 3, ""),

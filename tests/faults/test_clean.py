@@ -24,8 +24,8 @@ LEAVERS = f"""
     SELECT email, id, '' FROM users;
     INSERT INTO sessions (user_id, id, expires_at)
     SELECT id, id, now() + interval '1 day' FROM users;
-    INSERT INTO projects (id, client_id, status, currency, budget, title, description)
-    SELECT id, id, 'draft', 'USD', 1, 'Draft', 'Draft' FROM users;
+    INSERT INTO projects (id, client_id, client_name, status, currency, budget, title, description)
+    SELECT id, id, name, 'draft', 'USD', 1, 'Draft', 'Draft' FROM users;
 """
 # An account is whole, or nothing of it is left.
 COUNTS = """

@@ -99,6 +99,9 @@ class ProjectRow(Base):
     budget: Mapped[Decimal]
     title: Mapped[str]
     description: Mapped[str]
+    proposal_count: Mapped[int] = mapped_column(default=0)
+    lowest_bid: Mapped[Decimal | None]
+    client_name: Mapped[str]
     skills: Mapped[list[ProjectSkillRow]] = relationship(order_by=ProjectSkillRow.skill_id)
 
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
@@ -144,12 +147,15 @@ class ProjectOut(Out):
 
     id: int
     client_id: int
+    client_name: str
     title: str
     description: str
     budget: Decimal
     currency: str
     status: str
     skill_ids: list[int]
+    proposal_count: int
+    lowest_bid: Decimal | None
     created_at: datetime
     updated_at: datetime
     version: int
@@ -311,6 +317,7 @@ async def create_project(
         raise HTTPException(422, "There is no skill of such an id")
     project = ProjectRow(
         client_id=caller.id,
+        client_name=caller.name,
         skills=[ProjectSkillRow(skill_id=skill_id) for skill_id in wanted],
         **body.model_dump(exclude={"skill_ids"}),
     )

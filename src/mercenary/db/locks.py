@@ -17,9 +17,9 @@ from mercenary.db.topology import is_sharded
 class Lock:
     """Locks what `rows` selects, by `key`: columns under the names of the parameters they become.
 
-    `shared` keeps others from changing the rows, and not from holding them, too; where it doesn't
-    `wait`, what others hold is passed over. `order` stands in for the key's, where it isn't the
-    key that is contended for.
+    `shared` keeps others from changing the rows, and not from holding them, too; `nameable` lets
+    others store rows that refer to these; where it doesn't `wait`, what others hold is passed over.
+    `order` stands in for the key's, where it isn't the key that is contended for.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class Lock:
         rows: Select[Any],
         *,
         shared: bool = False,
+        nameable: bool = False,
         waits: bool = True,
         order: Sequence[ColumnElement[Any]] = (),
         **key: ColumnElement[Any],
@@ -40,11 +41,11 @@ class Lock:
         self._names = tuple(key)
         self._composite = len(columns) > 1
         self._many = keyed.order_by(*(order or columns)).with_for_update(
-            read=shared, skip_locked=not waits
+            read=shared, key_share=nameable, skip_locked=not waits
         )
         self._one = rows.where(
             *(column == bindparam(name, type_=column.type) for name, column in key.items())
-        ).with_for_update(read=shared, skip_locked=not waits)
+        ).with_for_update(read=shared, key_share=nameable, skip_locked=not waits)
 
     async def hold(self, tx: AsyncConnection, keys: Iterable[Any]) -> Sequence[Row[Any]]:
         """Lock the rows of these keys, tuples where a key has several columns; what they hold.

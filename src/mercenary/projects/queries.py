@@ -35,8 +35,9 @@ from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.access import UserId
 from mercenary.http.wire import rfc3339
-from mercenary.projects.schemas import RANKED_MATCHES, Project, ProjectId
+from mercenary.projects.schemas import RANKED_MATCHES, Project, ProjectId, Status, Tally
 from mercenary.projects.tables import project_ids, project_skills, projects
+from mercenary.users.tables import users
 
 _skill_ids = list_of(
     select(project_skills.c.skill_id)
@@ -49,12 +50,15 @@ _projection = Projection(
     {
         "id": projects.c.id,
         "client_id": projects.c.client_id,
+        "client_name": projects.c.client_name,
         "title": projects.c.title,
         "description": projects.c.description,
         "budget": projects.c.budget,
         "currency": projects.c.currency,
         "status": projects.c.status,
         "skill_ids": _skill_ids,
+        "proposal_count": projects.c.proposal_count,
+        "lowest_bid": projects.c.lowest_bid,
         "created_at": projects.c.created_at,
         "updated_at": projects.c.updated_at,
         "version": projects.c.version,
@@ -68,6 +72,11 @@ select_projects = KeyQuery(
 _LOCK = Lock(select(projects.c.id), id=projects.c.id)
 
 
+async def hold_projects(tx: AsyncConnection, ids: Collection[ProjectId]) -> None:
+    """Lock projects in the order of their ids, and read nothing of them."""
+    await _LOCK.hold(tx, ids)
+
+
 async def lock_projects(
     tx: AsyncConnection, ids: Collection[ProjectId]
 ) -> dict[ProjectId, Project]:
@@ -76,7 +85,7 @@ async def lock_projects(
     Locked first and read after: a read that waits for a lock would see the row anew, and its
     skills as they were before.
     """
-    await _LOCK.hold(tx, ids)
+    await hold_projects(tx, ids)
     return await select_projects.whole(tx, list(set(ids)))
 
 
@@ -84,6 +93,7 @@ _NEW = rows_of(
     "new",
     id=BigInteger(),
     client_id=BigInteger(),
+    client_name=Text(),
     title=Text(),
     description=Text(),
     budget=Numeric(12, 2),
@@ -138,6 +148,86 @@ async def update_projects(tx: AsyncConnection, changed: Sequence[Project]) -> st
     names = list(_CHANGED.c.keys())
     rows = [[getattr(project, name) for name in names] for project in changed]
     return rfc3339((await _UPDATE.store(tx, rows))[0].updated_at)
+
+
+_TALLIED = rows_of("tallied", id=BigInteger(), proposal_count=Integer(), lowest_bid=Numeric(12, 2))
+_TALLY = Changes(
+    update(projects)
+    .values(
+        proposal_count=_TALLIED.c.proposal_count,
+        lowest_bid=_TALLIED.c.lowest_bid,
+        updated_at=func.now(),
+        version=projects.c.version + 1,
+    )
+    .where(projects.c.id == _TALLIED.c.id)
+    .returning(projects.c.id, projects.c.version),
+    _TALLIED,
+)
+
+
+async def update_tallies(
+    tx: AsyncConnection, tallies: Mapping[ProjectId, Tally]
+) -> dict[ProjectId, int]:
+    """Store the tallies of projects that this transaction holds; returns their versions now."""
+    rows = [(id, tally.proposal_count, tally.lowest_bid) for id, tally in tallies.items()]
+    return {row.id: row.version for row in await _TALLY.store(tx, rows)}
+
+
+_NAMES = Lock(select(users.c.id, users.c.name), shared=True, id=users.c.id)
+
+
+async def hold_names(tx: AsyncConnection, ids: Collection[UserId]) -> dict[UserId, str]:
+    """Users' names, which stay what they are until this transaction ends."""
+    return {row.id: row.name for row in await _NAMES.hold(tx, ids)}
+
+
+_CLIENTS = projects.c.client_id == func.any(array_of("client_ids", BigInteger()))
+_POSTED = select(projects.c.id).where(_CLIENTS).order_by(projects.c.id)
+_NAMED_OTHERWISE = (
+    select(projects.c.id)
+    .where(_CLIENTS, projects.c.client_name != bindparam("name", type_=Text()))
+    .limit(bindparam("rows", type_=Integer()))
+)
+_RENAMED = rows_of("renamed", client_id=BigInteger(), client_name=Text())
+_RENAME = Changes(
+    update(projects)
+    .values(
+        client_name=_RENAMED.c.client_name,
+        updated_at=func.now(),
+        version=projects.c.version + 1,
+    )
+    .where(
+        projects.c.id == func.any(array_of("ids", BigInteger())),
+        projects.c.client_id == _RENAMED.c.client_id,
+    )
+    .returning(projects.c.id, projects.c.version, projects.c.status),
+    _RENAMED,
+)
+
+
+async def select_posted(tx: AsyncConnection, client_ids: Sequence[UserId]) -> list[ProjectId]:
+    """All that these clients have ever posted, in the order of ids."""
+    found = await tx.execute(_POSTED, {"client_ids": client_ids})
+    return [ProjectId(id) for id in found.scalars()]
+
+
+async def select_named_otherwise(
+    tx: AsyncConnection, client_ids: Sequence[UserId], name: str, rows: int
+) -> list[ProjectId]:
+    """Up to `rows` projects of these clients that don't show this name."""
+    asked = {"client_ids": client_ids, "name": name, "rows": rows}
+    return [ProjectId(id) for id in (await tx.execute(_NAMED_OTHERWISE, asked)).scalars()]
+
+
+async def rename_clients(
+    tx: AsyncConnection, ids: Sequence[ProjectId], names: Mapping[UserId, str]
+) -> list[tuple[ProjectId, int, Status]]:
+    """Give those of the projects that are these clients' the clients' names.
+
+    The transaction holds them. Returns them with the versions that they have now, and their status.
+    """
+    stored = await _RENAME.store(tx, names.items(), ids=ids)
+    return sorted((row.id, row.version, row.status) for row in stored)
 
 
 _WANTED = rows_of("wanted", project_id=BigInteger(), skill_id=BigInteger())

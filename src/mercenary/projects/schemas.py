@@ -22,34 +22,51 @@ RANKED_MATCHES = 1_000
 
 
 class Project(msgspec.Struct, frozen=True):
-    """A piece of work that a client wants done."""
+    """A piece of work that a client wants done.
+
+    `proposal_count` and `lowest_bid` are of the proposals that weren't withdrawn; without any, the
+    lowest bid is null. Nobody but the client is told who made which bid.
+    """
 
     address: ClassVar[str] = "/projects/{id}"
     example: ClassVar[dict[str, Any]] = {
         "id": 17,
         "client_id": 3,
+        "client_name": "Grace Hopper",
         "title": "Rewrite the billing service",
         "description": "Twelve endpoints in Python, two of them slow. Tests are there.",
         "budget": "1500.00",
         "currency": "USD",
         "status": "open",
         "skill_ids": [4, 9],
+        "proposal_count": 2,
+        "lowest_bid": "1200.00",
         "created_at": "2026-11-23T10:00:00.000000Z",
-        "updated_at": "2026-11-23T10:00:00.000000Z",
-        "version": 1,
+        "updated_at": "2026-11-23T14:30:00.000000Z",
+        "version": 3,
     }
 
     id: ProjectId
     client_id: UserId
+    client_name: str
     title: str
     description: str
     budget: Decimal
     currency: str
     status: Status
     skill_ids: list[int]
+    proposal_count: int
+    lowest_bid: Decimal | None
     created_at: Timestamp
     updated_at: Timestamp
     version: int
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """How many proposals a project has that weren't withdrawn, and the lowest bid among them."""
+
+    proposal_count: int
+    lowest_bid: Decimal | None
 
 
 class NewProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

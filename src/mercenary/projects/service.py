@@ -25,6 +25,7 @@ from mercenary.projects.schemas import (
     ProjectPatch,
     ProjectQuery,
     Status,
+    Tally,
 )
 from mercenary.skills import service as skills
 
@@ -42,6 +43,8 @@ project_list = Listing(
     queries.select_project_pages, tag="projects", public="published", replicated=True
 )
 _NOBODY: Final = UserId(0)
+# Projects whose client's name is changed by one statement.
+RENAMED_AT_ONCE: Final = 1_000
 
 
 class Posting(msgspec.Struct, frozen=True):
@@ -146,7 +149,8 @@ async def post_projects(
     faults = [_skill_faults(ask.new.skill_ids, known) for ask in asks]
     passed = [ask for ask, fault in zip(asks, faults, strict=True) if fault is None]
     ids = await queries.take_ids(tx, len(passed))
-    new = [_project_of(id, ask) for id, ask in zip(ids, passed, strict=True)]
+    names = await queries.hold_names(tx, {ask.client_id for ask in passed})
+    new = [_project_of(id, ask, names[ask.client_id]) for id, ask in zip(ids, passed, strict=True)]
     stored = await queries.insert_projects(tx, new) if new else ()
     record(*(_event("project.created", project) for project in stored))
     inserted = iter(stored)
@@ -230,29 +234,77 @@ async def abandon(tx: AsyncConnection, held: Mapping[ProjectId, Project]) -> Non
     await store_projects(tx, held, after)
 
 
+async def store_tallies(
+    tx: AsyncConnection, held: Mapping[ProjectId, Project], tallies: Mapping[ProjectId, Tally]
+) -> None:
+    """Have projects that this transaction holds say what has become of their proposals."""
+    if tallies:
+        versions = await queries.update_tallies(tx, tallies)
+        record(
+            *(
+                _event("project.updated", replace(held[id], version=version))
+                for id, version in sorted(versions.items())
+            )
+        )
+
+
+async def find_named_otherwise(
+    tx: AsyncConnection, client_ids: Sequence[UserId], name: str, rows: int
+) -> list[ProjectId]:
+    """Up to `rows` projects of these clients that don't show this name."""
+    return await queries.select_named_otherwise(tx, client_ids, name, rows)
+
+
+async def rename_clients(tx: AsyncConnection, names: Mapping[UserId, str]) -> None:
+    """Have all projects of users, whom this transaction holds, show the names they have now.
+
+    No project is added meanwhile, for whoever posts waits for the user. The projects are locked in
+    the order of their ids, as everybody does, and in statements none of which takes long.
+    """
+    ids = await queries.select_posted(tx, list(names))
+    for first in range(0, len(ids), RENAMED_AT_ONCE):
+        some = ids[first : first + RENAMED_AT_ONCE]
+        await queries.hold_projects(tx, some)
+        await rename_held(tx, some, names)
+
+
+async def rename_held(
+    tx: AsyncConnection, ids: Sequence[ProjectId], names: Mapping[UserId, str]
+) -> None:
+    """Have projects that this transaction holds show their clients' names."""
+    for id, version, status in await queries.rename_clients(tx, ids, names):
+        record(_event_of("project.updated", id, version, public=status != "draft"))
+
+
 post_project = write_batch(post_projects)
 change_project = write_batch(change_projects, order=lambda change: change.id)
 
 
 def _event(name: str, *states: Project) -> Event:
     """What happened to a project, given as it is and as it was. Nobody else sees a draft."""
-    subject = f"project:{states[0].id}"
     public = any(project.status != "draft" for project in states)
-    tags = (subject, "projects") if public else ()
-    return Event(name, subject, states[0].version, states[0].id, tags)
+    return _event_of(name, states[0].id, states[0].version, public=public)
 
 
-def _project_of(id: ProjectId, ask: Posting) -> Project:
+def _event_of(name: str, id: ProjectId, version: int, *, public: bool) -> Event:
+    subject = f"project:{id}"
+    return Event(name, subject, version, id, (subject, "projects") if public else ())
+
+
+def _project_of(id: ProjectId, ask: Posting, client_name: str) -> Project:
     new = ask.new
     return Project(
         id=id,
         client_id=ask.client_id,
+        client_name=client_name,
         title=new.title,
         description=new.description,
         budget=new.budget,
         currency=new.currency,
         status=new.status,
         skill_ids=sorted(set(new.skill_ids)),
+        proposal_count=0,
+        lowest_bid=None,
         created_at="",
         updated_at="",
         version=1,

@@ -145,6 +145,25 @@ async def update_proposals(tx: AsyncConnection, changed: Sequence[Proposal]) -> 
     return rfc3339((await _UPDATE.store(tx, rows))[0].updated_at)
 
 
+# Asked only when the lowest bid has gone; a project's bids are few, and have an index.
+_LOWEST_BIDS = (
+    select(proposals.c.project_id, func.min(proposals.c.bid).label("bid"))
+    .where(
+        proposals.c.project_id == func.any(array_of("project_ids", BigInteger())),
+        proposals.c.status != "withdrawn",
+    )
+    .group_by(proposals.c.project_id)
+)
+
+
+async def select_lowest_bids(
+    tx: AsyncConnection, project_ids: Collection[ProjectId]
+) -> dict[ProjectId, Decimal]:
+    """The lowest bid for each project that has one that wasn't withdrawn."""
+    found = await tx.execute(_LOWEST_BIDS, {"project_ids": list(project_ids)})
+    return {ProjectId(row.project_id): row.bid for row in found}
+
+
 _LETTERS = (
     select(proposals.c.id, proposals.c.project_id)
     .where(

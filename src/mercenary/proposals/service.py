@@ -1,10 +1,11 @@
 """The rules of proposals: who bids, who sees the bids, who is hired.
 
 Whoever changes a proposal holds its project's row first. So one lock, taken in the order of the
-projects' ids, stands for all bids of a project, and of 100 acceptances at once one wins.
+projects' ids, stands for all bids of a project, of 100 acceptances at once one wins, and the tally
+that the project shows of its proposals (`tallies.py`) is exact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -22,7 +23,7 @@ from mercenary.http.conditions import ANY_STATE, IfMatch
 from mercenary.http.endpoint import Page
 from mercenary.http.lists import read_page
 from mercenary.projects import service as projects
-from mercenary.projects.schemas import Project, ProjectId
+from mercenary.projects.schemas import Project, ProjectId, Tally
 from mercenary.proposals import queries
 from mercenary.proposals.schemas import (
     NewProposal,
@@ -31,6 +32,7 @@ from mercenary.proposals.schemas import (
     ProposalPatch,
     ProposalQuery,
 )
+from mercenary.proposals.tallies import tallied
 
 find_proposal = read_batch(queries.select_proposals)
 proposal_list = Listing(queries.select_proposal_pages)
@@ -152,6 +154,7 @@ async def add_proposals(
     new = [outcome for outcome in outcomes if isinstance(outcome, Proposal)]
     stored = await queries.insert_proposals(tx, new) if new else {}
     record(*(_event("proposal.submitted", proposal) for proposal in stored.values()))
+    await _tally(tx, held, [(None, proposal) for proposal in stored.values()])
     twice = Conflict("You have made a proposal for this project already.")
     return [
         stored.get(outcome.id, twice) if isinstance(outcome, Proposal) else outcome
@@ -163,7 +166,7 @@ async def change_proposals(
     tx: AsyncConnection, asks: Sequence[Revision]
 ) -> Sequence[Proposal | Exception]:
     """Change bids while this transaction holds their projects; asks about one follow each other."""
-    await projects.lock_projects(tx, {ask.project_id for ask in asks})
+    held_projects = await projects.lock_projects(tx, {ask.project_id for ask in asks})
     before = await queries.select_proposals.whole(tx, [ask.id for ask in asks])
     held = dict(before)
     outcomes: list[Proposal | Exception] = []
@@ -173,7 +176,9 @@ async def change_proposals(
             outcomes.append(held[ask.id])
         except ProblemError as problem:
             outcomes.append(problem)
-    return await _stored(tx, before, held, outcomes)
+    outcomes = await _stored(tx, before, held, outcomes)
+    await _tally(tx, held_projects, [(before[id], proposal) for id, proposal in held.items()])
+    return outcomes
 
 
 async def decide_proposals(
@@ -201,7 +206,9 @@ async def find_letters(
     return await queries.select_letters(tx, freelancer_ids, rows)
 
 
-async def retract(tx: AsyncConnection, ids: Sequence[ProposalId]) -> None:
+async def retract(
+    tx: AsyncConnection, ids: Sequence[ProposalId], held_projects: Mapping[ProjectId, Project]
+) -> None:
     """Empty proposals of their letters and withdraw the pending ones: their freelancer is gone.
 
     The transaction holds their projects. One that was accepted meanwhile stays as it is.
@@ -220,6 +227,7 @@ async def retract(tx: AsyncConnection, ids: Sequence[ProposalId]) -> None:
     if emptied:
         await queries.update_proposals(tx, emptied)
     record(*(_event("proposal.updated", proposal) for proposal in emptied))
+    await _tally(tx, held_projects, [(held[proposal.id], proposal) for proposal in emptied])
 
 
 add_proposal = write_batch(add_proposals, order=lambda ask: ask.project_id)
@@ -316,12 +324,39 @@ def _with_status(proposal: Proposal, status: Literal["accepted", "rejected"]) ->
     return replace(proposal, status=status, version=proposal.version + 1)
 
 
+async def _tally(
+    tx: AsyncConnection,
+    held: Mapping[ProjectId, Project],
+    changes: Iterable[tuple[Proposal | None, Proposal]],
+) -> None:
+    """Have projects say what these stored changes, of a proposal before and after, come to.
+
+    A decision changes nothing of it: what was rejected was bid all the same.
+    """
+    by_project: dict[ProjectId, list[tuple[Proposal | None, Proposal]]] = {}
+    for change in changes:
+        by_project.setdefault(change[1].project_id, []).append(change)
+    tallies: dict[ProjectId, Tally] = {}
+    unknown: dict[ProjectId, int] = {}
+    for id, changed in by_project.items():
+        before = Tally(held[id].proposal_count, held[id].lowest_bid)
+        count, lowest = tallied(before, changed)
+        if lowest is UNSET:
+            unknown[id] = count
+        elif (after := Tally(count, lowest)) != before:
+            tallies[id] = after
+    if unknown:
+        lowest_bids = await queries.select_lowest_bids(tx, unknown)
+        tallies |= {id: Tally(count, lowest_bids.get(id)) for id, count in unknown.items()}
+    await projects.store_tallies(tx, held, tallies)
+
+
 async def _stored(
     tx: AsyncConnection,
     before: Mapping[ProposalId, Proposal],
     after: Mapping[ProposalId, Proposal],
-    outcomes: Sequence[Proposal | Exception],
-) -> Sequence[Proposal | Exception]:
+    outcomes: list[Proposal | Exception],
+) -> list[Proposal | Exception]:
     changed = [proposal for id, proposal in after.items() if proposal != before[id]]
     if not changed:
         return outcomes

@@ -11,12 +11,14 @@ from typing import Final
 
 from mercenary.seeding.population import EPOCH
 
+# A field without a value.
+NULL: Final = pack("!i", -1)
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 # What PostgreSQL counts microseconds from, as our epoch's distance.
 EPOCH_MICROSECONDS: Final = (EPOCH - datetime(2000, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
-_PROJECT: Final = Struct("!h iq iq iq iq ii".replace(" ", "")).pack
+_PROJECT: Final = Struct("!h iq iq iq iq ii ii".replace(" ", "")).pack
 _PROJECT_SKILL: Final = Struct("!h iq iq".replace(" ", "")).pack
 _PROPOSAL: Final = Struct("!h iq iq iq iq iq ii ii".replace(" ", "")).pack
 
@@ -40,14 +42,16 @@ def numeric(value: int) -> bytes:
     return pack(f"!ihhhh{count}h", 8 + 2 * count, count, weight, 0, 2, *digits)
 
 
-def project(id: int, client_id: int, created: int, updated: int, version: int) -> bytes:
+def project(
+    id: int, client_id: int, created: int, updated: int, version: int, proposal_count: int
+) -> bytes:
     """The fixed part of a row as `PROJECT_COLUMNS`; times are microseconds after the epoch.
 
     The fields of text and money follow it.
     """
     created += EPOCH_MICROSECONDS
     updated += EPOCH_MICROSECONDS
-    return _PROJECT(10, 8, id, 8, client_id, 8, created, 8, updated, 4, version)
+    return _PROJECT(13, 8, id, 8, client_id, 8, created, 8, updated, 4, version, 4, proposal_count)
 
 
 def project_skill(project_id: int, skill_id: int) -> bytes:

@@ -60,6 +60,11 @@ class _Project:
     own: str | None = None
     version: int = 1
 
+    @property
+    def bids(self) -> int:
+        """How many there are; none was withdrawn."""
+        return self.others + (self.own is not None)
+
 
 _PROJECTS: Final = (
     _Project(
@@ -130,7 +135,8 @@ def project_rows(first_id: int, first_user_id: int) -> list[Row]:
     return [
         (
             first_id + place, client_id, moment(-each.days * DAY), moment(_last_change(each)),
-            each.version, each.status, "EUR", Decimal(each.budget), each.title, each.description,
+            each.version, each.bids, each.status, "EUR", Decimal(each.budget), each.title,
+            each.description, _bid(each, 0) if each.bids else None, CLIENT.name,
         )
         for place, each in enumerate(_PROJECTS)
     ]  # fmt: skip
@@ -164,10 +170,15 @@ def proposal_rows(
                 (
                     first_id + len(rows), first_project_id + place, freelancer_id, moment(made),
                     moment(_decision(project) if decided else made), 2 if decided else 1,
-                    5 + 3 * turn, status, "EUR", Decimal(project.budget - 100 + 50 * turn), _LETTER,
+                    5 + 3 * turn, status, "EUR", _bid(project, turn), _LETTER,
                 )
             )  # fmt: skip
     return rows
+
+
+def _bid(project: _Project, turn: int) -> Decimal:
+    """Whoever comes later asks for more."""
+    return Decimal(project.budget - 100 + 50 * turn)
 
 
 def _status_of_others(project: _Project, index: int) -> str:

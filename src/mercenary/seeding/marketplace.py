@@ -10,7 +10,7 @@ from itertools import product
 from random import Random
 from typing import Final, NamedTuple
 
-from mercenary.seeding.binary import numeric, project, project_skill, proposal, text
+from mercenary.seeding.binary import NULL, numeric, project, project_skill, proposal, text
 from mercenary.seeding.chance import VOWELS, Words, Zipf, chance, pick, with_an
 from mercenary.seeding.fields import FIELDS, Field
 from mercenary.seeding.people import INDUSTRIES, UNITS_PER_DOLLAR
@@ -56,11 +56,12 @@ _TAILS: Final = [
 
 _ACCEPTED: Final = "accepted"
 _REJECTED: Final = "rejected"
-_FATES: Final = ("pending", _ACCEPTED, _REJECTED, "withdrawn")
+_WITHDRAWN: Final = "withdrawn"
+_FATES: Final = ("pending", _ACCEPTED, _REJECTED, _WITHDRAWN)
 
 PROJECT_COLUMNS: Final = (
-    "id", "client_id", "created_at", "updated_at", "version",
-    "status", "currency", "budget", "title", "description",
+    "id", "client_id", "created_at", "updated_at", "version", "proposal_count",
+    "status", "currency", "budget", "title", "description", "lowest_bid", "client_name",
 )  # fmt: skip
 PROPOSAL_COLUMNS: Final = (
     "id", "project_id", "freelancer_id", "created_at", "updated_at", "version",
@@ -127,10 +128,11 @@ class Marketplace:
         proposal_id = first * PROPOSALS_PER_PROJECT + 1
         counts = self._bid_counts(random, drafts)
         for draft, count in zip(drafts, counts, strict=True):
-            projects.append(_project_row(random, draft))
+            bids = list(self._bids(random, draft, count, proposal_id))
+            proposals += [row for _, row in bids]
+            projects.append(_project_row(random, draft, [bid for bid, _ in bids if bid]))
             ids = sorted(SKILL_IDS[skill] for skill in draft.skills)
             skills += [project_skill(draft.id, skill_id) for skill_id in ids]
-            proposals += self._bids(random, draft, count, proposal_id)
             proposal_id += count
         return Slice(*(b"".join(rows) for rows in (projects, skills, proposals)))
 
@@ -190,7 +192,10 @@ class Marketplace:
             chosen[person.id] = person
         return list(chosen.values())
 
-    def _bids(self, random: Random, draft: _Draft, count: int, first_id: int) -> Iterator[bytes]:
+    def _bids(
+        self, random: Random, draft: _Draft, count: int, first_id: int
+    ) -> Iterator[tuple[int, bytes]]:
+        """What each bids, 0 where it was withdrawn, and the proposal's row."""
         if not count:
             return
         hired, luck = draft.hired, random.random
@@ -211,7 +216,7 @@ class Marketplace:
             share = 0.6 + luck() * 0.6
             bid = max(5, round(draft.dollars * share / 5) * 5) * units
             letter = _letter(random, draft, person)
-            yield (
+            row = (
                 proposal(
                     *(first_id + place, draft.id, person.id, when, updated, version),
                     1 + int(root * share),
@@ -220,6 +225,7 @@ class Marketplace:
                 + numeric(bid)
                 + text(letter)
             )
+            yield (0 if status == _WITHDRAWN else bid), row
 
 
 def _fate(random: Random, draft: _Draft, when: int) -> tuple[str, int, int]:
@@ -233,7 +239,8 @@ def _fate(random: Random, draft: _Draft, when: int) -> tuple[str, int, int]:
     return ("rejected" if luck < 0.8 else "withdrawn"), draft.decided, 2
 
 
-def _project_row(random: Random, draft: _Draft) -> bytes:
+def _project_row(random: Random, draft: _Draft, bids: Sequence[int]) -> bytes:
+    """A project that has these bids; those that were withdrawn don't count."""
     updated, version = {
         "draft": (draft.created + int(random.random() * HOUR), 2),
         "open": (draft.created, 1),
@@ -255,12 +262,14 @@ def _project_row(random: Random, draft: _Draft) -> bytes:
     if random.random() < 0.4:
         title += f", {pick(random, INDUSTRIES).split(' ', 1)[1]}"
     fields = (
-        project(draft.id, draft.client.id, draft.created, updated, version),
+        project(draft.id, draft.client.id, draft.created, updated, version, len(bids)),
         text(draft.status),
         text(draft.currency),
         numeric(draft.dollars * UNITS_PER_DOLLAR[draft.currency]),
         text(title[:1].upper() + title[1:]),
         text(_description(random, field, words)),
+        numeric(min(bids)) if bids else NULL,
+        text(draft.client.name),
     )
     return b"".join(fields)
 

@@ -39,11 +39,18 @@ class Person:
     """What the marketplace needs to know of a user. `field` is an index into FIELDS."""
 
     id: int
+    given: str
+    family: str
     joined: int
     role: str
     country: Country
     field: int
     skills: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As others see it."""
+        return f"{self.given} {self.family}"
 
 
 class Population:
@@ -72,12 +79,15 @@ class Population:
         for id, when in enumerate(sorted(joined), 1):
             field = fields.draw(random)
             number = 2 + int(random.random() * 6)
+            country = pick(random, homes)
             people.append(
                 Person(
                     id,
+                    pick(random, country.given),
+                    pick(random, country.family),
                     when,
                     _role(id),
-                    pick(random, homes),
+                    country,
                     field,
                     tuple(self.skills[field].draw_some(random, number)),
                 )
@@ -117,13 +127,12 @@ def _role(id: int) -> str:
 
 def _profile(random: Random, person: Person) -> Row:
     country = person.country
-    given, family = pick(random, country.given), pick(random, country.family)
     joined = moment(person.joined)
     if random.random() < 0.5:
         updated = moment(person.joined + int(random.random() * -person.joined))
     else:
         updated = joined
-    mailbox = f"{_ascii(given)}.{_ascii(family)}{person.id}"
+    mailbox = f"{_ascii(person.given)}.{_ascii(person.family)}{person.id}"
     if random.random() < 0.8:
         mailbox = mailbox.lower()
     headline, bio = "", ""
@@ -141,7 +150,7 @@ def _profile(random: Random, person: Person) -> Row:
         updated,
         person.role,
         f"{mailbox}@people.mercenary.example",
-        f"{given} {family}",
+        person.name,
         country.code,
         country.currency,
         rate,

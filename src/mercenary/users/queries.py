@@ -41,7 +41,7 @@ from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
 from mercenary.http.access import Role, UserId
 from mercenary.http.wire import rfc3339
-from mercenary.users.schemas import Account, SkillLevel, User
+from mercenary.users.schemas import ERASED_NAME, Account, SkillLevel, User
 from mercenary.users.tables import user_ids, user_skills, users
 
 # Pairs of skill and level: an array of two dimensions, which one subquery reads.
@@ -88,7 +88,7 @@ select_public_users = KeyQuery(
 
 _AMONG = users.c.id == func.any(array_of("ids", BigInteger()))
 _ACCOUNTS = select(users.c.id, users.c.role, users.c.is_active, users.c.email).where(_AMONG)
-_LOCK = Lock(select(users.c.id), id=users.c.id)
+_LOCK = Lock(select(users.c.id), nameable=True, id=users.c.id)
 
 
 async def select_accounts(db: AsyncConnection, ids: Sequence[UserId]) -> Mapping[UserId, Account]:
@@ -240,7 +240,7 @@ _ERASE = (
     update(users)
     .values(
         email=null(),
-        name="Erased user",
+        name=ERASED_NAME,
         headline="",
         bio="",
         hourly_rate=null(),

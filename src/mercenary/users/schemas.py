@@ -21,6 +21,8 @@ class SkillLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 MAX_SKILLS = 50
+# What an erased user is called from then on.
+ERASED_NAME = "Erased user"
 SkillLevels = Annotated[
     list[SkillLevel],
     Meta(max_length=MAX_SKILLS, description="All the skills; none is named twice."),

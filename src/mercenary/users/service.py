@@ -18,6 +18,7 @@ from mercenary.http.access import Caller, Role, UserId
 from mercenary.http.conditions import ANY_STATE, IfMatch
 from mercenary.http.endpoint import FacetedPage
 from mercenary.http.lists import read_page
+from mercenary.projects import service as projects
 from mercenary.skills import service as skills
 from mercenary.users import queries
 from mercenary.users.schemas import MAX_SKILLS, SkillLevel, User, UserPatch, UserQuery
@@ -154,6 +155,9 @@ async def change_users(tx: AsyncConnection, asks: Sequence[Change]) -> Sequence[
         tx, {user.id: user.skills for user in changed if user.skills != before[user.id].skills}
     )
     time = await queries.update_users(tx, changed) if changed else ""
+    renamed = {user.id: user.name for user in changed if user.name != before[user.id].name}
+    if renamed:
+        await projects.rename_clients(tx, renamed)
     _tell("user.updated", ((user.id, user.version) for user in changed))
     return [
         replace(outcome, updated_at=time) if isinstance(outcome, User) else outcome
