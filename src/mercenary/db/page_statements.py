@@ -130,6 +130,8 @@ class Statements(Generic[Item]):
         """Many pages to which an index leads, for `rows_of("asked")`."""
         self.search = lru_cache(maxsize=_SHAPES)(self._compose_search)
         """One page, for parameters."""
+        self.plain = lru_cache(maxsize=_SHAPES)(self._compose_plain)
+        """One page, for parameters, which each shard of a cluster finds its part of."""
 
     def is_search(self, names: Sequence[str], sort: str) -> bool:
         """Whether no index leads to the page whatever the values."""
@@ -176,6 +178,19 @@ class Statements(Generic[Item]):
             .select_from(self._joined(keys, keys))
             .order_by(*_directed(sort, keys.c.sort_value, keys.c.sort_id))
         )
+
+    def _compose_plain(self, shape: Shape) -> Select[Any]:
+        sort = self.sorts[shape.sort]
+        if sort.window is not None:
+            return self._compose_search(shape)
+        asked = {name: bindparam(name, type_=t) for name, t in self._asked_types(shape).items()}
+        value = sort.expression(asked)
+        page = select(
+            *self._projection.columns(shape.fields),
+            value.label("sort_value"),
+            self.key.label("sort_id"),
+        ).where(*self._fits(self._needed(shape), asked))
+        return self._cut(self._behind(page, shape, asked, value, self.key), shape, value, self.key)
 
     def _page(
         self, shape: Shape, asked: Asked, columns: Sequence[ColumnElement[Any]]

@@ -8,7 +8,8 @@ reads one page for each.
 
 That works where an index leads to the page whatever the values are. Where the best way depends on
 the value (a rare word or a common one), the page is a *search*: a statement of its own with the
-values as parameters, which PostgreSQL plans for them (`Database.searching`).
+values as parameters, which PostgreSQL plans for them (`Database.searching`). On a cluster, whose
+shards don't take LATERAL, every page is a plain statement of its own.
 """
 
 from collections import defaultdict
@@ -23,6 +24,7 @@ from mercenary.db.arrays import columns_of
 from mercenary.db.counts import CountQuery, Facet
 from mercenary.db.page_statements import Filter, Filters, Shape, SortKey, Statements
 from mercenary.db.projection import Fields, Projection
+from mercenary.db.topology import is_sharded
 
 Item = TypeVar("Item", bound=msgspec.Struct)
 
@@ -89,7 +91,9 @@ class PageQuery(Generic[Item]):
     async def pages(
         self, db: AsyncConnection, asks: Sequence[PageAsk]
     ) -> Mapping[PageAsk, Slice[Item]]:
-        """Read pages that an index leads to, one statement a shape."""
+        """Read pages that an index leads to, one statement a shape; on a cluster one a page."""
+        if is_sharded(db):
+            return await self.searches(db, asks)
         shapes: defaultdict[tuple[Shape, int], list[PageAsk]] = defaultdict(list)
         for ask in asks:
             shapes[_shape_of(ask), ask.skipped].append(ask)
@@ -109,20 +113,22 @@ class PageQuery(Generic[Item]):
         """Read pages one by one, each planned for its values."""
         found: dict[PageAsk, Slice[Item]] = {}
         for ask in asks:
-            rows = (await db.execute(*self.statement(ask))).all()
+            rows = (await db.execute(*self.statement(ask, sharded=is_sharded(db)))).all()
             found[ask] = self._slice(rows, ask)
         return found
 
-    def statement(self, ask: PageAsk) -> tuple[Select[Any], dict[str, Any]]:
+    def statement(
+        self, ask: PageAsk, *, sharded: bool = False
+    ) -> tuple[Select[Any], dict[str, Any]]:
         """The statement and parameters that one ask becomes."""
         shape = _shape_of(ask)
         skipped = {"skipped": ask.skipped} if shape.skips else {}
-        if not self.is_search(ask):
+        if not (sharded or self.is_search(ask)):
             return self._statements.keyed(shape), _as_rows([ask]) | skipped
         values = _values(ask.filters) | _end(ask) | skipped
         if ask.after is not None and self.sorts[ask.sort].window is not None:
             values["floor"] = ask.after.floor
-        return self._statements.search(shape), values
+        return (self._statements.plain if sharded else self._statements.search)(shape), values
 
     def _slice(self, rows: Sequence[Row[Any]], ask: PageAsk) -> Slice[Item]:
         build = self._projection.builder(ask.fields)
