@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import make_url
 
 from mercenary import settings
 from mercenary.cli import main
@@ -119,3 +120,109 @@ async def test_a_statement_that_reads_well_gets_no_advice(environment: dict[str,
     result = await call(environment, "SELECT * FROM projects WHERE id = 7", "--json")
     (explained,) = json.loads(result.output)
     assert explained["advice"] == []
+
+
+async def _explained(environment: dict[str, str], statement: str) -> Any:
+    result = await call(environment, statement, "--json")
+    assert result.exit_code == 0, result.output
+    (explained,) = json.loads(result.output)
+    return explained
+
+
+PARALLEL = """
+    SET parallel_setup_cost = 0;
+    SET parallel_tuple_cost = 0;
+    SET min_parallel_table_scan_size = 0;
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT count(*) FROM bare WHERE kind LIKE '%z%'",
+        "WITH c AS MATERIALIZED (SELECT kind, count(*) AS n FROM bare GROUP BY kind) "
+        "SELECT sum(a.n) FROM c AS a JOIN c AS b USING (kind)",
+    ],
+)
+@pytest.mark.parametrize("parallel", [False, True])
+async def test_no_steps_take_longer_together_than_the_whole(
+    environment: dict[str, str], uri: str, statement: str, parallel: bool
+) -> None:
+    """Neither a CTE's scans count what it took once more, nor processes side by side theirs."""
+    database = make_url(uri).database
+    async with connected(uri) as connection:
+        for setting in PARALLEL.strip().splitlines() if parallel else ():
+            await connection.execute(f'ALTER DATABASE "{database}" {setting}')
+        try:
+            root = (await _explained(environment, statement))["plan"]["root"]
+        finally:
+            await connection.execute(f'ALTER DATABASE "{database}" RESET ALL')
+    found = nodes(root)
+    assert any(node["kind"].startswith("Gather") for node in found) is parallel
+    assert sum(node["self_ms"] for node in found) <= root["total_ms"] * 1.2
+    (scan,) = (node for node in found if node["kind"] == "Seq Scan")
+    blocks = sum(node["hit"] + node["read"] for node in found if node["kind"] == "CTE Scan")
+    assert blocks == 0 < scan["hit"] + scan["read"]
+
+
+async def test_what_spills_is_told_of_the_step_that_spills(environment: dict[str, str]) -> None:
+    statement = """
+        SELECT count(*) FROM (
+            SELECT bare.* FROM bare, generate_series(1, 20) ORDER BY kind, amount OFFSET 0
+        ) AS sorted
+    """
+    found = nodes((await _explained(environment, statement))["plan"]["root"])
+    assert {node["kind"] for node in found if node["spilled"]} == {"Sort"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM bare WHERE kind = 'kind 7' OR amount = 3",
+        "SELECT * FROM bare WHERE (amount > 3) IS NOT TRUE",
+        "SELECT count(*) FROM bare WHERE amount > 5000",
+    ],
+)
+async def test_what_no_index_would_help_gets_no_advice(
+    environment: dict[str, str], statement: str
+) -> None:
+    explained = await _explained(environment, statement)
+    assert max(node["removed"] for node in nodes(explained["plan"]["root"])) >= 1_000
+    assert explained["advice"] == []
+
+
+async def test_a_table_is_named_as_postgresql_takes_it(
+    environment: dict[str, str], uri: str
+) -> None:
+    async with connected(uri) as connection:
+        await connection.execute('CREATE TABLE "order" AS SELECT * FROM bare; ANALYZE "order"')
+    (advice,) = (await _explained(environment, 'SELECT * FROM "order" WHERE amount = 7'))["advice"]
+    assert advice["index"] == 'CREATE INDEX ON "order" (amount)'
+    assert advice["after_ms"] is not None
+
+
+async def test_an_index_is_not_waited_for(environment: dict[str, str], uri: str) -> None:
+    """Where somebody writes, it is proposed and why it wasn't tried is said."""
+    async with connected(uri) as writer:
+        await writer.execute("BEGIN; LOCK TABLE bare IN ROW EXCLUSIVE MODE")
+        (advice,) = (await _explained(environment, "SELECT * FROM bare WHERE amount = 7"))["advice"]
+        await writer.execute("ROLLBACK")
+    assert advice["after_ms"] is None
+    assert "lock timeout" in advice["untried"]
+
+
+async def test_who_only_reads_is_told_what_might_help(
+    environment: dict[str, str], uri: str
+) -> None:
+    async with connected(uri) as connection:
+        await connection.execute("CREATE ROLE onlooker LOGIN; GRANT SELECT ON bare TO onlooker")
+        theirs = make_url(uri).set(username="onlooker").render_as_string(hide_password=False)
+        try:
+            explained = await _explained(
+                environment | {"SQLALCHEMY_DATABASE_URI": theirs},
+                "SELECT * FROM bare WHERE amount = 7",
+            )
+        finally:
+            await connection.execute("DROP OWNED BY onlooker; DROP ROLE onlooker")
+    (advice,) = explained["advice"]
+    assert advice["untried"] == "the table is another role's"

@@ -36,7 +36,11 @@ async def statements_of(settings: Settings, target: str, token: str | None) -> A
     """GET a path with its query, as a guest or with an access token, and note what is asked."""
     with TemporaryDirectory(prefix="mercenary-") as folder:
         # Clocks of its own: its coming and going empties nobody's memory.
-        options = msgspec.structs.replace(settings, shared_memory=Path(folder) / "clocks")
+        options = msgspec.structs.replace(
+            settings,
+            shared_memory=Path(folder) / "clocks",
+            replica_uris=(),  # what a replica is asked is asked of the primary, where it is noted
+        )
         application = Application(options, settings.sqlalchemy_database_uri or "")
         await application.start()
         try:
