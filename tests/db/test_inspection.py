@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mercenary.cli import main
-from mercenary.cli.db import COMMANDS
 from tests.db.conftest import connected
 
 PATIENCE = 10.0
@@ -63,7 +62,7 @@ async def _until_waiting(uri: str, count: int) -> None:
 
 async def test_each_command_answers_people_and_programs(migrated_uri: str) -> None:
     """On a database in which nothing is wrong."""
-    for name in sorted(set(COMMANDS) - {"explain"}):
+    for name in ("stats", "locks", "long", "indexes", "vacuum", "bloat", "sizes", "pool"):
         told = await call(migrated_uri, name)
         assert told.exit_code == 0, told.output
         assert told.output.strip()

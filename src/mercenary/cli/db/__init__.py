@@ -19,6 +19,9 @@ COMMANDS: Final = {
     "bloat": ("mercenary.cli.db.bloat", "Show room that holds nothing."),
     "sizes": ("mercenary.cli.db.sizes", "Show what takes how much room."),
     "pool": ("mercenary.cli.db.pool", "Show who is connected to the server."),
+    "backup": ("mercenary.cli.db.backup", "Back the database up."),
+    "verify": ("mercenary.cli.db.verify", "Prove that a backup can be restored."),
+    "restore": ("mercenary.cli.db.restore", "Restore a backup into a new database."),
 }
 
 
