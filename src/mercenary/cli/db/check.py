@@ -1,0 +1,38 @@
+"""`mercenary db check`: whether what rows repeat of other rows is what those say."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mercenary.cli.db.showing import as_json_option, ask, show
+from mercenary.db.invariants import INVARIANTS, Checked, check
+
+
+@click.command()
+@as_json_option
+def command(as_json: bool) -> None:
+    """Recount what is stored twice: tallies of proposals, names of clients.
+
+    In short statements, beside everybody who writes. Exit code 0 when all is as it must be, 1 when
+    something isn't, 2 when the database can't be asked.
+    """
+    checked = ask(_check_all)
+    show(checked, _table, as_json=as_json)
+    if any(each.violations for each in checked):
+        sys.exit(1)
+
+
+async def _check_all(db: AsyncConnection) -> Sequence[Checked]:
+    return [await check(db, each) for each in INVARIANTS]
+
+
+def _table(checked: Sequence[Checked]) -> Table:
+    table = Table("invariant", "what it says", "violations", "such as", "is stored", "is true")
+    for each in checked:
+        table.add_row(each.name, each.says, f"{each.violations:,}")
+        for violation in each.sample:
+            table.add_row("", "", "", violation.subject, violation.stored, violation.true)
+    return table
