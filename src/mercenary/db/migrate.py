@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from mercenary.db.faults import lost_connection, sqlstate
+from mercenary.db.pooler import UNNAMED_STATEMENTS
 from mercenary.db.uri import asyncpg_url
 from mercenary.settings import SetupError
 
@@ -76,7 +77,9 @@ def heads() -> frozenset[str]:
 async def _connection(uri: str) -> AsyncIterator[AsyncConnection]:
     try:
         engine = create_async_engine(
-            asyncpg_url(uri), poolclass=NullPool, connect_args={"timeout": CONNECT_SECONDS}
+            asyncpg_url(uri),
+            poolclass=NullPool,
+            connect_args={"timeout": CONNECT_SECONDS, **UNNAMED_STATEMENTS},
         )
     except (ArgumentError, ValueError) as error:
         raise MigrationError(f"The database's URI can't be used: {error}") from error

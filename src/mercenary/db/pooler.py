@@ -18,6 +18,15 @@ _CONNECT_SECONDS: Final = 5.0
 # A client-side bound behind the server's own: it only ever fires when the server can't answer.
 _COMMAND_MARGIN_SECONDS: Final = 5.0
 
+UNNAMED: Final = {"statement_cache_size": 0}
+"""What has asyncpg leave no statement behind: each is parsed once for its types, and once more in
+the trip that runs it. Commands that go their own way always connect so."""
+UNNAMED_STATEMENTS: Final[dict[str, Any]] = UNNAMED | {
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+}
+"""The same for an engine of SQLAlchemy's."""
+
 
 class _BoundedConnection(asyncpg.Connection):  # type: ignore[misc]  # it has no types
     """A connection whose transactions begin with their bounds."""
@@ -56,19 +65,8 @@ def connect_args(settings: Settings, statement_timeout: float) -> dict[str, Any]
     arguments["server_settings"] = {"application_name": "mercenary"}
     arguments["async_creator_fn"] = connect
     if settings.pooler == "transaction":
-        arguments |= unnamed_statements() | {
-            "prepared_statement_cache_size": 0,
-            "prepared_statement_name_func": str,
-        }
+        arguments |= UNNAMED_STATEMENTS
     return arguments
-
-
-def unnamed_statements() -> dict[str, Any]:
-    """What makes asyncpg itself leave nothing on a server connection.
-
-    Each statement is then parsed in the trip that runs it, besides the one that asks for its types.
-    """
-    return {"statement_cache_size": 0}
 
 
 def _bounds(settings: Settings, statement_timeout: float) -> dict[str, str]:

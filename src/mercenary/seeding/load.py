@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from mercenary.cache import clocks
+from mercenary.db.pooler import UNNAMED
 from mercenary.db.uri import asyncpg_url
 from mercenary.seeding import binary
 from mercenary.seeding.population import Row
@@ -65,7 +66,7 @@ class Loader:
         """
         try:
             self._connection = await asyncpg.connect(
-                self._dsn.render_as_string(hide_password=False), timeout=CONNECT_SECONDS
+                self._dsn.render_as_string(hide_password=False), timeout=CONNECT_SECONDS, **UNNAMED
             )
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             raise SeedError(f"the database can't be reached ({error}); is it running?") from error

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from mercenary.auth.tokens import mint
+from mercenary.db.pooler import UNNAMED
 from mercenary.db.uri import asyncpg_url
 from mercenary.seeding.load import SeedError
 from mercenary.settings import Settings
@@ -35,7 +36,7 @@ async def issue(
         SeedError: there is no such user, or nobody at all.
     """
     dsn = asyncpg_url(uri).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+    connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, **UNNAMED)
     try:
         if user_id is None:
             chosen = await _some_users(connection, count)
