@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -119,14 +120,25 @@ async def add_skill(client: Client, cast: Cast) -> None:
     cast.skills.append(skill["id"])
 
 
-async def bid(client: Client, cast: Cast, freelancer: Session, project_id: int) -> State:
-    """Bid for an open project; gives the proposal as it was answered."""
-    path = f"/projects/{project_id}/proposals"
+async def bid(
+    client: Client, cast: Cast, freelancer: Session, project: State
+) -> tuple[State, State]:
+    """Bid for an open project, which shows it; gives the proposal, and what the project is then."""
+    path = f"/projects/{project['id']}/proposals"
     answer, act = await insist(client, path, freelancer, new_proposal())
     proposal: State = answer.json()
     client.log.wrote(act, f"proposal:{proposal['id']}", proposal["version"], proposal)
     cast.proposals.append((proposal["id"], freelancer))
-    return proposal
+    bids = [each for each in (project["lowest_bid"], proposal["bid"]) if each is not None]
+    after = {
+        **project,
+        "version": project["version"] + 1,
+        "proposal_count": project["proposal_count"] + 1,
+        "lowest_bid": min(bids, key=Decimal),
+    }
+    after.pop("updated_at", None)
+    client.log.wrote(act, f"project:{project['id']}", after["version"], after)
+    return proposal, after
 
 
 class GaveUp(Exception):

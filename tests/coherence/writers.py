@@ -109,7 +109,10 @@ class Writer:
         project = await self._post(owner, "open")
         id = project["id"]
         some = self.chance.sample(self.cast.freelancers, 2)
-        bids = [await bid(self.client, self.cast, each, id) for each in some]
+        bids = []
+        for each in some:
+            mine, project = await bid(self.client, self.cast, each, project)
+            bids.append(mine)
         clients = (self.client, self.far)
         await asyncio.gather(
             *(
@@ -160,5 +163,5 @@ def _after(before: State, status: str, *, hired: bool) -> tuple[int | None, Stat
         return None, {"status": status}
     version = before["version"] + 1
     after = {**before, "status": status, "version": version}
-    del after["updated_at"]
+    after.pop("updated_at", None)
     return version, after
