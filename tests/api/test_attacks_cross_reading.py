@@ -85,6 +85,8 @@ async def secrets(client: httpx.AsyncClient, database_uri: str) -> Secrets:
         )
         for name, bid in (("bob", "6543210.91"), ("mallory", "5432109.82"))
     }
+    # The lowest bid's amount is everybody's to see, so neither of theirs is it.
+    await submit_proposal(await sign_up(client, "freelancer"), project["id"], bid="1.00")
     assert (await people["gone"].request("DELETE", "/users/me")).status_code == 204
     ids = {name: made["id"] for name, made in proposals.items()}
     secrets = Secrets(client, people, project["id"], draft["id"], ids)
