@@ -159,7 +159,8 @@ async def test_no_steps_take_longer_together_than_the_whole(
             await connection.execute(f'ALTER DATABASE "{database}" RESET ALL')
     found = nodes(root)
     assert any(node["kind"].startswith("Gather") for node in found) is parallel
-    assert sum(node["self_ms"] for node in found) <= root["total_ms"] * 1.2
+    # Counted twice they came to 2.7 and 3.7 times the whole; a busy machine wakes a process late.
+    assert sum(node["self_ms"] for node in found) <= root["total_ms"] * 2
     (scan,) = (node for node in found if node["kind"] == "Seq Scan")
     blocks = sum(node["hit"] + node["read"] for node in found if node["kind"] == "CTE Scan")
     assert blocks == 0 < scan["hit"] + scan["read"]
