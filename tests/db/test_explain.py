@@ -145,10 +145,10 @@ PARALLEL = """
     ],
 )
 @pytest.mark.parametrize("parallel", [False, True])
-async def test_no_steps_take_longer_together_than_the_whole(
+async def test_what_a_cte_read_is_not_told_of_its_scans_too(
     environment: dict[str, str], uri: str, statement: str, parallel: bool
 ) -> None:
-    """Neither a CTE's scans count what it took once more, nor processes side by side theirs."""
+    """Nor by processes side by side. How times add up: `tests/unit/test_plans.py`."""
     database = make_url(uri).database
     async with connected(uri) as connection:
         for setting in PARALLEL.strip().splitlines() if parallel else ():
@@ -159,8 +159,6 @@ async def test_no_steps_take_longer_together_than_the_whole(
             await connection.execute(f'ALTER DATABASE "{database}" RESET ALL')
     found = nodes(root)
     assert any(node["kind"].startswith("Gather") for node in found) is parallel
-    # Counted twice they came to 2.7 and 3.7 times the whole; a busy machine wakes a process late.
-    assert sum(node["self_ms"] for node in found) <= root["total_ms"] * 2
     (scan,) = (node for node in found if node["kind"] == "Seq Scan")
     blocks = sum(node["hit"] + node["read"] for node in found if node["kind"] == "CTE Scan")
     assert blocks == 0 < scan["hit"] + scan["read"]

@@ -100,6 +100,11 @@ async def _executed(db: AsyncConnection, statement: str, parameters: Sequence[An
     asked = f"EXPLAIN (ANALYZE, BUFFERS, SETTINGS, FORMAT JSON) {statement}"
     found = (await db.exec_driver_sql(asked, tuple(parameters))).scalar_one()
     (document,) = json.loads(found) if isinstance(found, str) else found
+    return read(document)
+
+
+def read(document: dict[str, Any]) -> Plan:
+    """The plan that EXPLAIN (ANALYZE, FORMAT JSON) told of a statement."""
     return Plan(
         _Reader().node(document["Plan"]),
         float(document["Planning Time"]),
