@@ -15,6 +15,7 @@ records is told to whoever must act on it (`db/outbox.py`).
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -143,19 +144,9 @@ class ReadBatch(BatchedQuery[Key, Found | None]):
 class ReplicatedRead(ReadBatch[Key, Found]):
     """A read that a replica may answer, too, where it knows of what whoever asks must know of."""
 
-    def __init__(
-        self,
-        select: Callable[[AsyncConnection, Sequence[Key]], Awaitable[Mapping[Key, Found]]],
-        *,
-        name: str | None = None,
-        max_size: int | None = None,
-        parallel: int = 2,
-        searching: bool = False,
-    ) -> None:
-        super().__init__(
-            select, name=name, max_size=max_size, parallel=parallel, searching=searching
-        )
-        self._elsewhere = _Elsewhere(self, max_size=max_size, parallel=parallel)
+    @cached_property
+    def _elsewhere(self) -> "_Elsewhere[Key, Found]":
+        return _Elsewhere(self, max_size=self._max_size, parallel=self._parallel)
 
     def ask(self, ask: Key) -> asyncio.Future[Found | None]:
         """Ask for one, a replica if it will do; awaiting the result is waiting for the batch.
