@@ -16,7 +16,17 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, Dialect, ForeignKey, func, insert, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Dialect,
+    ForeignKey,
+    func,
+    insert,
+    schema,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import Mapped, mapped_column, selectinload
@@ -60,7 +70,8 @@ class _SessionRow(Base):
 
     __tablename__ = "sessions"
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
-    id: Mapped[int] = mapped_column(BigInteger, session_ids, primary_key=True)
+    # A sequence given to a column is its column's: the product's own has to stay free of one.
+    id: Mapped[int] = mapped_column(BigInteger, schema.Sequence(session_ids.name), primary_key=True)
     expires_at: Mapped[Any] = mapped_column(sessions.c.expires_at.type)
 
 
