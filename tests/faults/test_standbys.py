@@ -3,16 +3,19 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
 from mercenary.local.stack import Stack
 from mercenary.local.state import Service
+from tests.factories import PASSWORD, new_account, new_project
 from tests.faults.conftest import Starter, called, eventually, only_line
 
 
@@ -115,3 +118,69 @@ def test_standbys_that_cannot_be_had_are_refused_by_one_line(data: Path) -> None
     foreign = called("up", "--data", str(data), "--replicas", "1", **yours)
     assert foreign.returncode == 2
     assert "MERCENARY_REPLICA_URIS" in only_line(foreign.stderr)
+
+
+def test_a_promoted_standby_takes_the_writes_and_the_others_follow(stack: Stack) -> None:
+    before = count_on(stack, "postgres")
+    told = called("db", "promote", "replica-2", MERCENARY_DATA=str(stack.folder))
+    assert told.returncode == 0, told.stderr + stack.said
+    assert stack.state.primary == "replica-2"
+    run(stack.database_uri, "INSERT INTO written VALUES (5)")
+    for name in ("postgres", "replica-1"):
+        eventually(partial(shows, stack, name, before + 1), f"{name} follows")
+        assert run(service(stack, name).address, "SELECT pg_is_in_recovery()") == "True"
+
+
+def test_when_the_primary_loses_its_files_callers_go_on_with_all_that_was_acknowledged(
+    stack: Stack,
+) -> None:
+    former = stack.state.primary
+    lost = service(stack, former).mark
+    assert lost is not None
+    home = stack.folder if former == "postgres" else stack.folder / former
+    with httpx.Client(base_url=f"{stack.url}/api/v1", timeout=20) as client:
+        account = new_account(email="standby@example.com")
+        assert client.post("/auth/register", json=account).status_code == 201
+        login = {"email": account["email"], "password": PASSWORD}
+        token = client.post("/auth/login", json=login).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        acknowledged = [written(client) for _ in range(30)]
+        shutil.rmtree(home / "postgres")
+        os.kill(lost.pid, signal.SIGKILL)
+
+        def goes_on() -> bool:
+            # Backends outlive a postmaster for moments: what they acknowledge counts as well.
+            led = stack.state.primary
+            acknowledged.append(written(client))
+            return led != former and acknowledged[-1] is not None
+
+        eventually(goes_on, "writes are acknowledged by another primary", 30)
+    ids = [id for id in acknowledged if id is not None]
+    assert len(ids) > 30
+    there = f"SELECT count(*) FROM projects WHERE id IN ({','.join(map(str, ids))})"
+    assert int(run(stack.database_uri, there)) == len(ids)
+    rows = count_on(stack, stack.state.primary)
+    eventually(partial(shows, stack, former, rows), "the former primary is a standby")
+    leading = [
+        name
+        for name in ("postgres", "replica-1", "replica-2")
+        if run(service(stack, name).address, "SELECT pg_is_in_recovery()") == "False"
+    ]
+    assert leading == [stack.state.primary]
+
+
+def written(client: httpx.Client) -> int | None:
+    """Write a project; its id once it is acknowledged."""
+    answer = client.post("/projects", json=new_project())
+    if answer.status_code == 201:
+        return int(answer.json()["id"])
+    assert answer.status_code in (503, 504), answer.text
+    return None
+
+
+def shows(stack: Stack, name: str, rows: int) -> bool:
+    """Whether a server that may be starting shows so many rows."""
+    try:
+        return count_on(stack, name) == rows
+    except (OSError, asyncpg.PostgresError):
+        return False

@@ -38,6 +38,7 @@ def _rows(state: State) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = [
         {
             "name": "supervisor",
+            "role": "",
             "pid": state.supervisor.pid if state.runs else None,
             "uptime": now - state.started if state.runs else None,
             "restarts": 0,
@@ -50,6 +51,7 @@ def _rows(state: State) -> list[dict[str, object]]:
         rows.append(
             {
                 "name": service.name,
+                "role": state.role(service),
                 "pid": service.mark.pid if runs and service.mark else None,
                 "uptime": now - service.started if runs else None,
                 "restarts": service.restarts,
@@ -68,7 +70,7 @@ def _print(rows: list[dict[str, object]]) -> None:
         state = "answers" if row["answers"] else "does not answer" if row["pid"] else "down"
         uptime = row["uptime"]
         table.add_row(
-            str(row["name"]),
+            f"{row['name']} ({row['role']})" if row["role"] else str(row["name"]),
             str(row["pid"] or "-"),
             span(uptime) if isinstance(uptime, float) else "-",
             str(row["restarts"]),

@@ -16,7 +16,7 @@ from mercenary.local.account import Account, serving_account
 from mercenary.local.binaries import postgres_programs
 from mercenary.local.children import Child, ChildError, run_once
 from mercenary.local.folder import SPACE_TO_START, full_disk, require_space, socket_folder
-from mercenary.local.processes import arguments, total_memory
+from mercenary.local.processes import arguments, kill_inside, total_memory
 from mercenary.settings import SetupError
 
 DATABASE: Final = "mercenary"
@@ -31,7 +31,7 @@ class EmbeddedPostgres:
     """A cluster in `folder`/postgres, made by the first `start()`, its socket in `folder`/run.
 
     `connections` is how many it takes at once. The log goes to `logs`, `folder` by default, under
-    the server's `name`. `standby.EmbeddedStandby` follows one.
+    the server's `name`. `member.EmbeddedMember` may follow one.
     """
 
     def __init__(
@@ -108,6 +108,18 @@ class EmbeddedPostgres:
         address = f"postgresql://{DATABASE}@/{database}?host={quote(str(self.sockets))}"
         command = [str(self.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", address]
         return run_once([*command, "-c", statement], account=self.account).strip()
+
+    def position(self) -> int:
+        """How much of the log a standby has on its disk, in bytes. Raises `ChildError`."""
+        received = "coalesce(pg_last_wal_receive_lsn(), '0/0')"
+        replayed = "coalesce(pg_last_wal_replay_lsn(), '0/0')"
+        return int(self.run_sql(f"SELECT greatest({received}, {replayed}) - '0/0'::pg_lsn"))
+
+    def promote(self) -> None:
+        """Make a standby a primary. Raises `ChildError` when it isn't within 20 seconds."""
+        statement = "SELECT NOT pg_is_in_recovery() OR pg_promote(true, 20)"
+        if self.run_sql(statement) != "t":
+            raise ChildError(f"{self.child.name} wasn't promoted within 20 s", self.child.tail())
 
     def slots(self) -> dict[str, str]:
         """The replication slots, and how it stands with the log that each needs: `wal_status`."""
@@ -216,6 +228,7 @@ class EmbeddedPostgres:
         """After a crash the locks may name a process that nobody has collected yet, or one that is
         by now somebody else's; PostgreSQL takes both for a server that runs."""
         if self.running_pid() is None:
+            kill_inside(self.folder)
             (self.folder / "postmaster.pid").unlink(missing_ok=True)
             (self.sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 

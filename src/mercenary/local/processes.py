@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
@@ -73,3 +74,25 @@ def kill_group(leader: int) -> None:
     """Kill what is left of a group. There may be nothing left, or a zombie of another account."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def kill_inside(folder: Path) -> None:
+    """Kill every process whose current folder this is, and wait until none is left.
+
+    A postmaster's children have groups of their own and outlive it for as long as they are busy.
+    """
+    while inside := [each for each in psutil.process_iter() if _is_inside(each, folder)]:
+        for each in inside:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(inside, timeout=0.1)
+
+
+def _is_inside(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return bool(
+            process.cwd().removesuffix(" (deleted)") == str(folder)
+            and process.status() != psutil.STATUS_ZOMBIE
+        )
+    except psutil.Error:
+        return False

@@ -16,6 +16,7 @@ from mercenary.local.processes import Mark, alive, end
 from mercenary.settings import CacheConfig, Loaded, Settings, SetupError
 
 NAME: Final = "state.json"
+REQUEST: Final = "promote"
 ORPHAN_WITHIN: Final = 30.0
 
 
@@ -55,13 +56,17 @@ class Service(msgspec.Struct, kw_only=True):
 
 
 class State(msgspec.Struct, kw_only=True):
-    """A stack. Times are seconds since the epoch; `ready` says that the API has answered once."""
+    """A stack. Times are seconds since the epoch; `ready` says that the API has answered once.
+
+    `primary` names the embedded server that takes writes; the address finds it by itself.
+    """
 
     supervisor: Mark
     started: float
     url: str
     database_uri: str
     cache_config: str
+    primary: str = "postgres"
     ready: bool = False
     services: list[Service] = []
 
@@ -69,6 +74,12 @@ class State(msgspec.Struct, kw_only=True):
     def runs(self) -> bool:
         """Whether its supervisor is there."""
         return alive(self.supervisor)
+
+    def role(self, service: Service) -> str:
+        """`primary` or `standby` for the embedded PostgreSQL servers, nothing for others."""
+        if service.mine or not service.is_postgres:
+            return ""
+        return "primary" if service.name == self.primary else "standby"
 
     def write(self, file: Path) -> None:
         """Replace the file as a whole. It may hold a password, so it is its owner's alone."""
@@ -98,6 +109,24 @@ def read_state(folder: Path) -> State | None:
         raise SetupError(
             f"{folder / NAME} belongs to somebody else; call as the user of `mercenary up`"
         ) from error
+
+
+def request_promotion(folder: Path, name: str) -> None:
+    """Ask the supervisor of a data folder for another primary; an empty name is any."""
+    making = folder / f"{REQUEST}.new"
+    making.write_text(name)
+    making.replace(folder / REQUEST)
+
+
+def take_request(folder: Path) -> str | None:
+    """The name that was asked for since the last look, None when none was."""
+    file = folder / REQUEST
+    try:
+        name = file.read_text()
+    except FileNotFoundError:
+        return None
+    file.unlink()
+    return name.strip()
 
 
 def effective(loaded: Loaded) -> Settings:

@@ -29,30 +29,16 @@ from mercenary.local.probe import (
     valkey_answers,
 )
 from mercenary.local.processes import Mark, end, mark
-from mercenary.local.replication import address_of_all, refuse_impossible, start_standbys
-from mercenary.local.standby import EmbeddedStandby
-from mercenary.local.state import Service, State, read_state
+from mercenary.local.replication import Cluster, refuse_impossible
+from mercenary.local.state import Service, State, read_state, take_request
 from mercenary.local.valkey import EmbeddedValkey
+from mercenary.local.watch import Watch
 from mercenary.settings import CacheConfig, Loaded, SetupError, masked
 
 TICK: Final = 0.1  # seconds between two looks at the children
-FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
-RAN_WELL: Final = 60.0  # seconds after which a child's next death is a first one again
 DEMO: Final = "demo"  # a file that says that the database was given the demo accounts
 # Beside the workers' pools: migrations, seeding, psql, a person.
 SPARE_CONNECTIONS: Final = 40
-
-
-@dataclass
-class Watched:
-    """A child and when it is to be started again, if it is down."""
-
-    child: Child
-    service: Service
-    start: Callable[[], None]
-    pause: float = FIRST_PAUSE
-    again_at: float | None = None
 
 
 @dataclass
@@ -73,8 +59,8 @@ class Supervisor:
     state: State = field(init=False)
     folder: DataFolder = field(init=False)
     _postgres: EmbeddedPostgres | None = field(default=None, init=False)
-    _standbys: list[EmbeddedStandby] = field(default_factory=list, init=False)
-    _watched: list[Watched] = field(default_factory=list, init=False)
+    _cluster: Cluster | None = field(default=None, init=False)
+    _watch: Watch = field(init=False)
     _signals: int = field(default=0, init=False)
 
     def run(self) -> None:
@@ -110,32 +96,42 @@ class Supervisor:
         return (self.folder.path / DEMO).exists()
 
     def _run(self) -> None:
+        self.state = self._first_state()
+        self._watch = Watch(self.state, self.folder.state, self.say)
         try:
             self._start()
             self.ready(self)
             while not self._halted():
-                self._look_after_children()
+                self._obey()
+                for child in self._watch.look():
+                    self._replace(child)
                 time.sleep(TICK)
         except Halted:
             pass
         except ChildError as error:
             raise SetupError(self._explained(error)) from error
         finally:
-            self._stop()
+            asked = self._signals
+            self._watch.stop(lambda: self._signals > max(asked, 1))  # a second Ctrl-C
 
     # Starting
+
+    def _first_state(self) -> State:
+        now = time.time()
+        return State(
+            supervisor=mark(os.getpid()) or Mark(os.getpid(), now),
+            started=now,
+            url=self.url,
+            database_uri="",
+            cache_config=_as_json(self.loaded.settings.cache_config),
+        )
 
     def _start(self) -> None:
         settings, sources = self.loaded.settings, self.loaded.sources
         own_database = settings.sqlalchemy_database_uri
         own_cache = sources["cache_config"] != "default"
         refuse_impossible(settings.replicas, settings.synchronous_replicas, own_database)
-        database_uri, cache_config = own_database or "", _as_json(settings.cache_config)
-        now = time.time()
-        me = mark(os.getpid()) or Mark(os.getpid(), now)
-        self.state = State(
-            supervisor=me, started=now, url=self.url, database_uri="", cache_config=cache_config
-        )
+        valkey: EmbeddedValkey | None = None
         if own_cache:
             self._use_yours("valkey", settings.cache_config.default.cache_redis_url, valkey_answers)
         else:
@@ -143,15 +139,13 @@ class Supervisor:
                 self.folder.servers, logs=self.folder.logs, account=self.folder.account
             )
             valkey.spawn()  # it is up long before PostgreSQL
-            self._watch(valkey.child, valkey.url(), valkey.start)
-            self.state.cache_config = cache_config = valkey.cache_config
+            self._look_after(valkey.child, valkey.url(), valkey.start)
+            self.state.cache_config = valkey.cache_config
         if own_database is not None:
             self._use_yours("postgres", own_database, postgres_answers)
-        else:
-            database_uri = self._start_postgres()
-        self.state.database_uri = database_uri
-        if not own_cache:
-            self._watched[0].child.wait_ready()
+        self.state.database_uri = own_database or self._start_postgres()
+        if valkey is not None:
+            valkey.child.wait_ready()
         # The API loads meanwhile; it is ready once the schema is, and announced after the data.
         api = self._spawn_api()
         self._command("migrate")
@@ -160,39 +154,35 @@ class Supervisor:
         self._spawn_beside("relay", "relay")
         self._spawn_beside("cleaner", "clean", "--every", f"{self.loaded.settings.clean_every:g}")
         self.state.ready = True
-        self._note()
+        self._watch.note()
 
     def _start_postgres(self) -> str:
         settings = self.loaded.settings
         options = settings.sqlalchemy_engine_options
         pools = settings.workers * (options.pool_size + options.max_overflow)
-        postgres = EmbeddedPostgres(
+        cluster = Cluster(
             self.folder.servers,
+            settings.replicas,
+            settings.synchronous_replicas,
             logs=self.folder.logs,
             account=self.folder.account,
             connections=pools + SPARE_CONNECTIONS,
         )
-        self._watch_postgres(postgres)
-        postgres.start()
-        self._note()
-        self._standbys = start_standbys(
-            postgres,
-            self.folder.servers,
-            settings.replicas,
-            synchronous=settings.synchronous_replicas,
-            logs=self.folder.logs,
-            watch=self._watch_postgres,
-        )
-        self._note()
-        self._postgres = postgres
-        return address_of_all([postgres, *self._standbys])
+        self._watch_postgres(cluster.primary)
+        cluster.primary.start()
+        self._watch.note()
+        cluster.start_standbys(self._watch_postgres)
+        self._cluster, self._postgres = cluster, cluster.primary
+        self.state.primary = cluster.primary.name
+        self._watch.note()
+        return cluster.uri
 
     def _watch_postgres(self, server: EmbeddedPostgres) -> None:
         left = server.running_pid()
         marked = mark(left) if left is not None else None
         if marked is not None:
             end(marked, signal.SIGINT, 30.0)
-        self._watch(server.child, server.uri, server.start)
+        self._look_after(server.child, server.uri, server.start)
 
     def _seed(self) -> None:
         production = self.loaded.settings.environment == "production"
@@ -219,7 +209,7 @@ class Supervisor:
             stop_within=settings.drain_seconds + 5.0,
         )
         child.spawn()
-        self._watch(child, self.url, child.start)
+        self._look_after(child, self.url, child.start)
         return child
 
     def _spawn_beside(self, name: str, *arguments: str) -> None:
@@ -232,7 +222,7 @@ class Supervisor:
             environment=self.environment(),
         )
         child.spawn()
-        self._watch(child, "", child.start)
+        self._look_after(child, "", child.start)
 
     def environment(self) -> Mapping[str, str]:
         """What children find in their environment: the caller's, and where our servers are."""
@@ -250,9 +240,10 @@ class Supervisor:
         }
 
     def _replica_environment(self) -> Mapping[str, str]:
-        if not self._standbys:
+        # All of them: whoever is the primary takes no part as a replica until it is one again.
+        if self._cluster is None or not self._cluster.standbys:
             return {}
-        return {"MERCENARY_REPLICA_URIS": ",".join(each.uri for each in self._standbys)}
+        return {"MERCENARY_REPLICA_URIS": ",".join(each.uri for each in self._cluster.members)}
 
     def _command(self, *arguments: str) -> None:
         run_once(
@@ -272,12 +263,9 @@ class Supervisor:
         self.say(f"Using your {name} at {shown}")
         self.state.services.append(Service(name=name, address=address, mine=True))
 
-    def _watch(self, child: Child, address: str, start: Callable[[], None]) -> None:
+    def _look_after(self, child: Child, address: str, start: Callable[[], None]) -> None:
         child.halted = self._halted
-        service = Service(name=child.name, address=address)
-        self.state.services.append(service)
-        self._watched.append(Watched(child, service, start))
-        self._note()
+        self._watch.add(child, address, start)
 
     def _end_orphans(self) -> None:
         previous = read_state(self.folder.path)
@@ -287,64 +275,31 @@ class Supervisor:
 
     # Watching
 
-    def _look_after_children(self) -> None:
-        for watched in self._watched:
-            if watched.again_at is None:
-                if watched.child.pid is None:
-                    self._plan_restart(watched, watched.child.ending)
-            elif time.monotonic() >= watched.again_at:
-                self._restart(watched)
+    def _replace(self, child: Child) -> None:
+        """Find a substitute for a child that couldn't be started, if there can be one."""
+        if self._cluster is not None and child is self._cluster.primary.child:
+            self._promote()
 
-    def _plan_restart(self, watched: Watched, why: str) -> None:
-        child = watched.child
-        if child.ran >= RAN_WELL:
-            watched.pause = FIRST_PAUSE
-        child.stop()  # what its group has left behind
-        self.say(
-            f"{child.name} {why}; starting it again in {watched.pause:g} s (its log: {child.log})"
-        )
-        watched.again_at = time.monotonic() + watched.pause
-        watched.pause = min(watched.pause * 2, LONGEST_PAUSE)
-        self._note()
+    def _obey(self) -> None:
+        """Do what `mercenary db promote` asks for."""
+        if (name := take_request(self.folder.path)) is not None:
+            self._promote(name or None)
 
-    def _restart(self, watched: Watched) -> None:
-        watched.again_at = None
-        watched.service.restarts += 1
+    def _promote(self, name: str | None = None) -> None:
+        """Put a standby in the primary's place, if there is one."""
+        if self._cluster is None or not self._cluster.standbys:
+            return
+        former = self._cluster.primary
         try:
-            watched.start()
+            chosen = self._cluster.promote(name)
         except ChildError as error:
-            self._plan_restart(watched, str(error).removeprefix(f"{watched.child.name} "))
+            self.say(f"{error}; {self._cluster.primary.name} is started again")
         else:
-            self._note()
-            self.say(f"{watched.child.name} runs again")
+            self.say(f"{chosen.name} is the primary now; {former.name} comes back as its standby")
+        self.state.primary = self._cluster.primary.name
+        self._watch.note()
 
-    def _note(self) -> None:
-        """Write down who runs."""
-        for watched in self._watched:
-            pid = watched.child.pid
-            if pid is None:
-                watched.service.mark = None
-            elif watched.service.mark is None or watched.service.mark.pid != pid:
-                watched.service.mark = mark(pid)
-                watched.service.started = time.time()
-        try:
-            self.state.write(self.folder.state)
-        except OSError as error:
-            if not self.state.ready:
-                raise
-            # What runs, runs on, even when the disk is full.
-            self.say(f"can't write {self.folder.state}: {error.strerror}")
-
-    # Stopping
-
-    def _stop(self) -> None:
-        asked = self._signals
-        for watched in reversed(self._watched):
-            # A second Ctrl-C ends the wait.
-            if not watched.child.stop(lambda: self._signals > max(asked, 1)):
-                self.say(f"{watched.child.name} didn't end in time and was killed")
-        with contextlib.suppress(FileNotFoundError):
-            self.folder.state.unlink()
+    # Signals
 
     @contextlib.contextmanager
     def _listening_to_signals(self) -> Iterator[None]:
