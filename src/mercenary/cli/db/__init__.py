@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "verify": ("mercenary.cli.db.verify", "Prove that a backup can be restored."),
     "restore": ("mercenary.cli.db.restore", "Restore a backup into a new database."),
     "promote": ("mercenary.cli.db.promote", "Make a standby the primary."),
+    "distribute": ("mercenary.cli.db.distribute", "Spread the tables over a Citus cluster."),
 }
 
 

@@ -58,9 +58,14 @@ def ask(
 def show(answer: Any, picture: Callable[[Any], RenderableType], *, as_json: bool) -> None:
     """Print an answer: structs as JSON, or what `picture` makes of them for people."""
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+        click.echo(as_json_text(answer))
     else:
         Console(width=None if sys.stdout.isatty() else 160).print(picture(answer))
+
+
+def as_json_text(answer: Any) -> str:
+    """Structs as JSON that people can read, too."""
+    return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
 
 
 def table_of(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
