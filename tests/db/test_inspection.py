@@ -62,7 +62,17 @@ async def _until_waiting(uri: str, count: int) -> None:
 
 async def test_each_command_answers_people_and_programs(migrated_uri: str) -> None:
     """On a database in which nothing is wrong."""
-    for name in ("stats", "locks", "long", "indexes", "vacuum", "bloat", "sizes", "pool"):
+    for name in (
+        "stats",
+        "locks",
+        "long",
+        "indexes",
+        "vacuum",
+        "bloat",
+        "sizes",
+        "pool",
+        "replicas",
+    ):
         told = await call(migrated_uri, name)
         assert told.exit_code == 0, told.output
         assert told.output.strip()

@@ -72,6 +72,23 @@ def test_a_standby_shows_what_the_primary_commits_and_takes_no_writes(stack: Sta
             run(address, "INSERT INTO written VALUES (2)")
 
 
+def test_status_says_how_far_behind_a_standby_is(stack: Stack) -> None:
+    def behind(name: str) -> int | None:
+        told = called("status", "--data", str(stack.folder), "--json")
+        (row,) = (each for each in json.loads(told.stdout)["services"] if each["name"] == name)
+        assert told.returncode == 0, told.stdout
+        assert row["follows"] is (None if name == "postgres" else True)
+        return None if row["lag_bytes"] is None else int(row["lag_bytes"])
+
+    address = service(stack, "replica-2").address
+    run(address, "SELECT pg_wal_replay_pause()")
+    run(stack.database_uri, "INSERT INTO written VALUES (2)")
+    eventually(lambda: behind("replica-2"), "it is behind")
+    run(address, "SELECT pg_wal_replay_resume()")
+    eventually(lambda: behind("replica-2") == 0, "it has caught up")
+    assert behind("postgres") is None
+
+
 def test_a_commit_waits_for_a_quorum_of_the_standbys(stack: Stack) -> None:
     found = run(stack.database_uri, "SELECT string_agg(sync_state, ',') FROM pg_stat_replication")
     assert found == "quorum,quorum"

@@ -17,6 +17,8 @@ from mercenary.settings import CacheConfig, Loaded, Settings, SetupError
 
 NAME: Final = "state.json"
 REQUEST: Final = "promote"
+PRIMARY: Final = "primary"
+STANDBY: Final = "standby"
 ORPHAN_WITHIN: Final = 30.0
 
 
@@ -79,7 +81,7 @@ class State(msgspec.Struct, kw_only=True):
         """`primary` or `standby` for the embedded PostgreSQL servers, nothing for others."""
         if service.mine or not service.is_postgres:
             return ""
-        return "primary" if service.name == self.primary else "standby"
+        return PRIMARY if service.name == self.primary else STANDBY
 
     def write(self, file: Path) -> None:
         """Replace the file as a whole. It may hold a password, so it is its owner's alone."""

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "backup": ("mercenary.cli.db.backup", "Back the database up."),
     "verify": ("mercenary.cli.db.verify", "Prove that a backup can be restored."),
     "restore": ("mercenary.cli.db.restore", "Restore a backup into a new database."),
+    "replicas": ("mercenary.cli.db.replicas", "Show how far replicas are."),
     "promote": ("mercenary.cli.db.promote", "Make a standby the primary."),
     "distribute": ("mercenary.cli.db.distribute", "Spread the tables over a Citus cluster."),
 }

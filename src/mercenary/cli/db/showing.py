@@ -29,13 +29,20 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, 
 
 
 def ask(
-    question: Callable[[AsyncConnection], Awaitable[Answer]], *, seconds: float = QUESTION_SECONDS
+    question: Callable[[AsyncConnection], Awaitable[Answer]],
+    *,
+    seconds: float = QUESTION_SECONDS,
+    uri: str | None = None,
 ) -> Answer:
-    """Ask the database of the settings, or of the stack that runs here, within so many seconds.
+    """Ask a database within so many seconds: the settings', or that of the stack that runs here.
 
     Raises `SetupError` when there is none, `CommandError` when it is away.
     """
-    settings = effective(load())
+    loaded = load()
+    if uri is None:
+        settings = effective(loaded)
+    else:
+        settings = msgspec.structs.replace(loaded.settings, sqlalchemy_database_uri=uri)
 
     async def asked() -> Answer:
         few = msgspec.structs.replace(settings, sqlalchemy_engine_options=EngineOptions(1, 0))
