@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
-from sqlalchemy import event, make_url
+from sqlalchemy import Executable, event, make_url
 
 from mercenary import settings
 from mercenary.app import Application
@@ -27,6 +27,7 @@ from mercenary.cache import clocks
 from mercenary.cache.announcer import Announcer
 from mercenary.cache.clocks import path_for
 from mercenary.cache.valkey import Valkey
+from mercenary.catalogue import QUERIES
 from mercenary.db import engine
 from mercenary.db.migrate import upgrade
 from mercenary.events.relay import Relay, database_for
@@ -94,8 +95,15 @@ async def application(
     options = msgspec.structs.replace(settings.get(), **changed_settings)
     application = Application(options, database_uri)
     await application.start()
+    event.listen(engine.current().engine.sync_engine, "before_execute", insist_on_a_name)
     yield application
     await application.stop()
+
+
+def insist_on_a_name(_: object, statement: Executable, *__: object) -> None:
+    """Whatever the application asks is a query of the catalogue, or sets something."""
+    if QUERIES.name_of(statement) is None and not str(statement).startswith("SET "):
+        raise LookupError(f"a query without a name: {statement}")
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,7 @@ async def test_new_matches_push_none_out_of_the_ranked_ones(client: httpx.AsyncC
     owner = await sign_up(client)
     whole = select_project_pages
     narrow = PageQuery(
-        "narrow",
+        whole.name,
         whole._projection,
         key=whole._statements.key,
         filters=whole.filters,

@@ -59,8 +59,8 @@ def _from_now(seconds: ColumnElement[int]) -> ColumnElement[datetime]:
     return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-_CREDENTIALS = select(credentials.c.email, credentials.c.user_id, credentials.c.password_hash)
-_BY_EMAIL = _CREDENTIALS.where(credentials.c.email == func.any(array_of("emails", Text())))
+_credentials = select(credentials.c.email, credentials.c.user_id, credentials.c.password_hash)
+_BY_EMAIL = _credentials.where(credentials.c.email == func.any(array_of("emails", Text())))
 
 
 async def select_credentials(
@@ -71,7 +71,7 @@ async def select_credentials(
     return {row.email: Credential(row.email, row.user_id, row.password_hash) for row in rows}
 
 
-_HOLD_CREDENTIALS = Lock(_CREDENTIALS, shared=True, email=credentials.c.email)
+_HOLD_CREDENTIALS = Lock(_credentials, shared=True, email=credentials.c.email)
 
 
 async def hold_credentials(tx: AsyncConnection, emails: Sequence[str]) -> Mapping[str, Credential]:
@@ -294,10 +294,10 @@ async def disable_credentials(tx: AsyncConnection, user_ids: Sequence[UserId], s
     await tx.execute(_DISABLE, {"user_ids": user_ids, "hash": stored})
 
 
-_OVER = func.coalesce(sessions.c.ended_at, sessions.c.expires_at)
-_OVER_BY_NOW = select(sessions.c.user_id, sessions.c.id).where(func.now() > _OVER)
-_DEAD = _OVER_BY_NOW.order_by(_OVER).limit(bindparam("rows", type_=Integer()))
-_LOCK_DEAD = Lock(_OVER_BY_NOW, waits=False, user_id=sessions.c.user_id, id=sessions.c.id)
+_over = func.coalesce(sessions.c.ended_at, sessions.c.expires_at)
+_over_by_now = select(sessions.c.user_id, sessions.c.id).where(func.now() > _over)
+_DEAD = _over_by_now.order_by(_over).limit(bindparam("rows", type_=Integer()))
+_LOCK_DEAD = Lock(_over_by_now, waits=False, user_id=sessions.c.user_id, id=sessions.c.id)
 
 
 async def lock_dead_sessions(tx: AsyncConnection, rows: int) -> list[SessionKey]:
@@ -369,13 +369,13 @@ async def delete_sessions(tx: AsyncConnection, held: Sequence[SessionKey], rows:
     return len(tokens) + len(await _DELETE_SESSIONS.store(tx, held))
 
 
-_ERASE = [
-    delete(table).where(table.c.user_id == func.any(array_of("user_ids", BigInteger())))
+_ERASE = {
+    table.name: delete(table).where(table.c.user_id == func.any(array_of("user_ids", BigInteger())))
     for table in (refresh_tokens, sessions, credentials)
-]
+}
 
 
 async def erase_accounts(tx: AsyncConnection, user_ids: Sequence[UserId]) -> None:
     """Delete these users' tokens, sessions and credentials; their addresses are free again."""
-    for statement in _ERASE:
+    for statement in _ERASE.values():
         await tx.execute(statement, {"user_ids": user_ids})

@@ -45,11 +45,11 @@ _SECONDS: Final = bindparam("seconds", type_=Float())
 _SO_LATE: Final = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, _SECONDS)
 
 _WANTED = rows_of("wanted", target=Text(), tag=Text())
-_WISH = upsert(cdn_purges).from_select(["target", "tag", "due_at"], select(*_WANTED.c, func.now()))
-_ASK = _WISH.on_conflict_do_update(
+_wish = upsert(cdn_purges).from_select(["target", "tag", "due_at"], select(*_WANTED.c, func.now()))
+_ASK = _wish.on_conflict_do_update(
     index_elements=[cdn_purges.c.target, cdn_purges.c.tag],
     # Of the row that is wanted, for on a cluster a conflict may not lead to now().
-    set_={"asked": cdn_purges.c.asked + 1, "told": 0, "due_at": _WISH.excluded.due_at},
+    set_={"asked": cdn_purges.c.asked + 1, "told": 0, "due_at": _wish.excluded.due_at},
 )
 
 

@@ -13,10 +13,11 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.sql.visitors import ExternallyTraversible, replacement_traverse
 
 from mercenary.db.arrays import columns_of
+from mercenary.db.forms import PLAIN, Composed, Forms
 from mercenary.db.topology import is_sharded
 
 
-class Changes:
+class Changes(Composed):
     """A statement that is joined with `rows`, and the same for one row.
 
     `one` stands in for the latter where it is more than the join with a parameter for each column.
@@ -33,6 +34,10 @@ class Changes:
         self._names = tuple(rows.c.keys())
         self._alias = rows.name
         self._one = one if one is not None else _for_one(statement, rows)
+
+    def forms(self, *, sharded: bool = False) -> Forms:
+        """The statement for all rows together, on a cluster that for each."""
+        return {PLAIN: self._one if sharded else self._many}
 
     async def store(
         self, tx: AsyncConnection, each: Iterable[Iterable[Any]], /, **further: Any

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    Executable,
     Row,
     Select,
     Text,
@@ -26,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import Column
 from sqlalchemy.sql.selectable import FromClause
 
+from mercenary.db.forms import Composed, Forms, named
 from mercenary.db.page_statements import Filters, Statements
 
 VALUES: Final = 20
@@ -74,7 +76,7 @@ class Counts(msgspec.Struct, frozen=True):
     facets: Facets = {}
 
 
-class CountQuery:
+class CountQuery(Composed):
     """The counts of one table's lists. Use it as the function of a `read_batch`."""
 
     def __init__(self, name: str, statements: Statements[Any], facets: Mapping[str, Facet]) -> None:
@@ -103,9 +105,20 @@ class CountQuery:
         values = {name: value for name, value in ask.filters if value is not None}
         return (self._by_value if ask.by_value else self._total)(names), values
 
+    def forms(self, *, sharded: bool = False) -> Forms:
+        """The statements for no filter and for each, with and without those that hide rows."""
+        del sharded
+        found: dict[str, Executable] = {}
+        for names in self._statements.filtered():
+            asked = ",".join(names)
+            found[f"total?{asked}"] = self._total(names)
+            if self.facets:
+                found[f"facets?{asked}"] = self._by_value(names)
+        return found
+
     def _compose_total(self, names: tuple[str, ...]) -> Select[Any]:
         counted = select(func.count()).select_from(self._statements.key.table)
-        return counted.where(*self._statements.conditions(names))
+        return named(self.__name__, counted.where(*self._statements.conditions(names)))
 
     def _compose_by_value(self, names: tuple[str, ...]) -> CompoundSelect[Any]:
         """One statement for all facets: rows of a facet's name, a value as text, and the count.
@@ -114,9 +127,8 @@ class CountQuery:
         the facet's column, it is all that is read. To gather the matches once for all facets took
         twice as long with no filter, and as long with a common word, on a million projects.
         """
-        return union_all(
-            *(self._counted(name, facet, names) for name, facet in self.facets.items())
-        )
+        counted = (self._counted(name, facet, names) for name, facet in self.facets.items())
+        return named(self.__name__, union_all(*counted))
 
     def _counted(self, name: str, facet: Facet, names: Sequence[str]) -> Select[Any]:
         kept = [each for each in names if each != facet.chosen_by]

@@ -111,19 +111,19 @@ current_claim: ContextVar[Claim | None] = ContextVar("current_claim", default=No
 """The claim of the request under way. Its one write is made under it."""
 
 _IN_FORCE = idempotency_keys.c.created_at > func.now() - literal(LIFETIME)
-_KEYS = select(idempotency_keys.c.user_id, idempotency_keys.c.key_hash)
-_ANSWERS = _KEYS.add_columns(idempotency_keys.c.fingerprint, idempotency_keys.c.answer).where(
+_keys = select(idempotency_keys.c.user_id, idempotency_keys.c.key_hash)
+_answers = _keys.add_columns(idempotency_keys.c.fingerprint, idempotency_keys.c.answer).where(
     _IN_FORCE
 )
 _ASKED = rows_of("asked", user_id=BigInteger(), key_hash=LargeBinary())
-_STORED = _ANSWERS.where(
+_STORED = _answers.where(
     tuple_(idempotency_keys.c.user_id, idempotency_keys.c.key_hash).in_(
         select(_ASKED.c.user_id, _ASKED.c.key_hash)
     )
 )
 # By two lists a cluster asks only the shards of these users. A hash is of its caller, too, so
 # nothing is mixed up.
-_STORED_ON_SHARDS = _ANSWERS.where(
+_STORED_ON_SHARDS = _answers.where(
     idempotency_keys.c.user_id == func.any(array_of("asked_user_id", BigInteger())),
     idempotency_keys.c.key_hash == func.any(array_of("asked_key_hash", LargeBinary())),
 )
@@ -175,19 +175,19 @@ _NEW = rows_of(
     fingerprint=LargeBinary(),
     answer=LargeBinary(),
 )
-_INSERT = upsert(idempotency_keys).from_select(
+_insert = upsert(idempotency_keys).from_select(
     [*_NEW.c.keys(), "created_at"], select(*_NEW.c, func.now())
 )
 # A key that has expired and wasn't cleaned up yet begins anew. On a cluster, nothing but immutable
 # functions may decide what a conflict leads to: no now(), no time less an interval.
-_STORE = _INSERT.on_conflict_do_update(
+_STORE = _insert.on_conflict_do_update(
     index_elements=[idempotency_keys.c.user_id, idempotency_keys.c.key_hash],
     set_={
-        "created_at": _INSERT.excluded.created_at,
-        "fingerprint": _INSERT.excluded.fingerprint,
-        "answer": _INSERT.excluded.answer,
+        "created_at": _insert.excluded.created_at,
+        "fingerprint": _insert.excluded.fingerprint,
+        "answer": _insert.excluded.answer,
     },
-    where=_INSERT.excluded.created_at - idempotency_keys.c.created_at >= literal(LIFETIME),
+    where=_insert.excluded.created_at - idempotency_keys.c.created_at >= literal(LIFETIME),
 )
 
 
@@ -292,12 +292,12 @@ async def _store(tx: AsyncConnection, answers: Sequence[tuple[Claim, bytes]]) ->
 
 _HAS_EXPIRED = idempotency_keys.c.created_at < func.now() - literal(LIFETIME)
 _EXPIRED = (
-    _KEYS.where(_HAS_EXPIRED)
+    _keys.where(_HAS_EXPIRED)
     .order_by(idempotency_keys.c.created_at)
     .limit(bindparam("rows", type_=Integer()))
 )
 _LOCK_EXPIRED = Lock(
-    _KEYS.where(_HAS_EXPIRED),
+    _keys.where(_HAS_EXPIRED),
     waits=False,
     user_id=idempotency_keys.c.user_id,
     key_hash=idempotency_keys.c.key_hash,

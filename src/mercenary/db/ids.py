@@ -5,11 +5,14 @@ A block that is drawn and never used leaves a gap, which is all that a sequence 
 
 from collections import defaultdict, deque
 
-from sqlalchemy import Sequence, bindparam, func, select
+from sqlalchemy import BigInteger, Integer, Sequence, Text, bindparam, cast, func, select
+from sqlalchemy.dialects.postgresql import REGCLASS
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Integer
 
 BLOCK_ROWS = 512
+_DRAW = select(
+    func.nextval(cast(bindparam("sequence", type_=Text()), REGCLASS), type_=BigInteger())
+).select_from(func.generate_series(1, bindparam("rows", type_=Integer())))
 
 
 class IdBlocks:
@@ -22,8 +25,7 @@ class IdBlocks:
         """`count` ids that nobody else will ever get; a trip only when the block runs out."""
         held = self._held[sequence.name]
         while len(held) < count:
-            wanted = max(BLOCK_ROWS, count)
-            numbers = func.generate_series(1, bindparam("wanted", wanted, type_=Integer))
-            drawn = await db.execute(select(sequence.next_value()).select_from(numbers))
+            asked = {"sequence": sequence.name, "rows": max(BLOCK_ROWS, count)}
+            drawn = await db.execute(_DRAW, asked)
             held.extend(drawn.scalars())
         return [held.popleft() for _ in range(count)]

@@ -92,17 +92,22 @@ INVARIANTS: Final = (
     ),
 )
 
+_VIOLATIONS: Final = {each.name: each.violations for each in INVARIANTS}
+_BOUNDS: Final = {
+    each.table: text(f"SELECT min(id), max(id) FROM {each.table}")  # noqa: S608 - names of ours
+    for each in INVARIANTS
+}
+
 
 async def check(
     db: AsyncConnection, invariant: Invariant, *, at_once: int = AT_ONCE, sample: int = SAMPLE
 ) -> Checked:
     """Look through all rows there are when it begins, `at_once` ids a statement and transaction."""
-    bounds = text(f"SELECT min(id), max(id) FROM {invariant.table}")  # noqa: S608 - names of ours
-    first, last = (await db.execute(bounds)).one()
+    first, last = (await db.execute(_BOUNDS[invariant.table])).one()
     count, found = 0, list[Violation]()
     for after in range((first or 1) - 1, last or 0, at_once):
         asked = {"after": after, "upto": after + at_once}
-        rows = (await db.execute(invariant.violations, asked)).all()
+        rows = (await db.execute(_VIOLATIONS[invariant.name], asked)).all()
         await db.commit()  # so that no snapshot is as old as the check
         count += len(rows)
         found += [Violation(*row) for row in rows[: sample - len(found)]]

@@ -11,10 +11,11 @@ from sqlalchemy import ColumnElement, Row, Select, bindparam, func, select, tupl
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, rows_of
+from mercenary.db.forms import PLAIN, Composed, Forms
 from mercenary.db.topology import is_sharded
 
 
-class Lock:
+class Lock(Composed):
     """Locks what `rows` selects, by `key`: columns under the names of the parameters they become.
 
     `shared` keeps others from changing the rows, and not from holding them, too; `nameable` lets
@@ -46,6 +47,10 @@ class Lock:
         self._one = rows.where(
             *(column == bindparam(name, type_=column.type) for name, column in key.items())
         ).with_for_update(read=shared, key_share=nameable, skip_locked=not waits)
+
+    def forms(self, *, sharded: bool = False) -> Forms:
+        """The statement for all rows together, on a cluster that for each."""
+        return {PLAIN: self._one if sharded else self._many}
 
     async def hold(self, tx: AsyncConnection, keys: Iterable[Any]) -> Sequence[Row[Any]]:
         """Lock the rows of these keys, tuples where a key has several columns; what they hold.

@@ -2,7 +2,7 @@
 
 A table says in its `info` how it is spread once the database has outgrown one server: `by` names
 the distribution column, REFERENCE marks a table that every shard holds whole. A foreign key whose
-`info` is CROSSING can exist on one server only.
+`info` is CROSSING can exist on one server only, and an index that has it can be unique there only.
 """
 
 from typing import Any, Final
@@ -57,10 +57,18 @@ def one_of(column: str, *values: str) -> CheckConstraint:
 
 
 def index(
-    name: str, *columns: str | ColumnElement[Any] | TextClause, serves: str, **options: Any
+    name: str,
+    *columns: str | ColumnElement[Any] | TextClause,
+    serves: str,
+    crosses_shards: bool = False,
+    **options: Any,
 ) -> Index:
-    """An index that says which query it serves; the migration makes that the index's comment."""
-    return Index(name, *columns, info={"serves": serves}, **options)
+    """An index that says which query it serves; the migration makes that the index's comment.
+
+    One that is unique and `crosses_shards` can't be unique once the table is spread.
+    """
+    info = {"serves": serves} | (CROSSING if crosses_shards else {})
+    return Index(name, *columns, info=info, **options)
 
 
 def materialized_view(

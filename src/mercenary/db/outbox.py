@@ -239,9 +239,9 @@ async def hold_rows(tx: AsyncConnection, rows: int, *, floor: int = 0) -> Held |
     return Held(held, len(held) < rows, max((row[-1] for row in found), default=0))
 
 
-_DELETE = delete(outbox).where(outbox.c.id == func.any(array_of("ids", BigInteger())))
-_DELETE_FOR = select(_number(func.pg_current_xact_id())).add_cte(_DELETE.cte("gone"))
-_DELETE_ON_SHARDS = _DELETE.where(outbox.c.key == func.any(array_of("keys", BigInteger())))
+_delete = delete(outbox).where(outbox.c.id == func.any(array_of("ids", BigInteger())))
+_DELETE = select(_number(func.pg_current_xact_id())).add_cte(_delete.cte("gone"))
+_DELETE_ON_SHARDS = _delete.where(outbox.c.key == func.any(array_of("keys", BigInteger())))
 
 
 async def delete_rows(tx: AsyncConnection, rows: Sequence[Row]) -> int | None:
@@ -253,7 +253,7 @@ async def delete_rows(tx: AsyncConnection, rows: Sequence[Row]) -> int | None:
     if is_sharded(tx):
         await tx.execute(_DELETE_ON_SHARDS, asked | {"keys": [row.event.key for row in rows]})
         return None
-    return int((await tx.execute(_DELETE_FOR, asked)).scalar_one())
+    return int((await tx.execute(_DELETE, asked)).scalar_one())
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -277,12 +277,14 @@ async def backlog(db: AsyncConnection) -> Backlog:
     return Backlog(rows, float(oldest))
 
 
-_STAMPED = select(outbox.c.id).where(outbox.c.stamp == bindparam("stamp", type_=BigInteger()))
+_STAMPED = (
+    select(outbox.c.id).where(outbox.c.stamp == bindparam("stamp", type_=BigInteger())).limit(1)
+)
 
 
 async def is_handed_on(db: AsyncConnection, stamp: int) -> bool:
     """Whether a change that was committed has been handed on, by looking through all that waits."""
-    return (await db.execute(_STAMPED.limit(1), {"stamp": stamp})).scalar() is None
+    return (await db.execute(_STAMPED, {"stamp": stamp})).scalar() is None
 
 
 _VACUUM = text("VACUUM (SKIP_LOCKED) outbox")

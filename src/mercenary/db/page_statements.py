@@ -4,8 +4,9 @@
 indexes stand behind that; the form of a statement follows from it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -31,6 +32,7 @@ from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.types import TypeEngine
 
 from mercenary.db.arrays import rows_of
+from mercenary.db.forms import named
 from mercenary.db.projection import Fields, Projection
 
 Item = TypeVar("Item", bound=msgspec.Struct)
@@ -90,14 +92,16 @@ class SortKey(msgspec.Struct, frozen=True):
     """What a list can be sorted by. The id breaks ties in the same direction.
 
     `expression` sees the asked values, since relevance depends on them; `python` is the type that
-    a cursor's value is read back as. A sort that no index serves has a `window`: no more than so
-    many matches, those with the highest ids, are sorted and listed.
+    a cursor's value is read back as. `ranks` is the filter without which there is nothing to sort
+    by. A sort that no index serves has a `window`: no more than so many matches, those with the
+    highest ids, are sorted and listed.
     """
 
     expression: Callable[[Asked], ColumnElement[Any]]
     type_: TypeEngine[Any]
     python: Any
     descending: bool = False
+    ranks: str | None = None
     window: int | None = None
 
 
@@ -117,11 +121,13 @@ class Statements(Generic[Item]):
 
     def __init__(
         self,
+        name: str,
         projection: Projection[Item],
         key: Column[int],
         filters: Mapping[str, Filter],
         sorts: Mapping[str, SortKey],
     ) -> None:
+        self._name = name
         self.sorts = sorts
         self.key = key
         self._projection = projection
@@ -139,6 +145,13 @@ class Statements(Generic[Item]):
             return True
         ahead = self._ahead(names, sort)
         return any(name not in ahead for name in names if not self._filter(name).hides)
+
+    def filtered(self) -> Iterator[tuple[str, ...]]:
+        """No filter and each by itself, every time with those that hide rows and without."""
+        hiding = tuple(name for name, each in self._filters.items() if each.hides)
+        others = [(), *((name,) for name in self._filters if name not in hiding)]
+        for names, hidden in product(others, dict.fromkeys((hiding, ()))):
+            yield tuple(sorted((*names, *hidden)))
 
     def conditions(self, names: Sequence[str]) -> list[ColumnElement[bool]]:
         """What the filters of these names ask of a row, for parameters."""
@@ -163,20 +176,17 @@ class Statements(Generic[Item]):
             source = asked.join(page, true())
             columns = list(page.c)
         order = _directed(sort, page.c.sort_value, page.c.sort_id)
-        return (
-            select(*columns, asked.c.asked_number)
-            .select_from(source)
-            .order_by(asked.c.asked_number, *order)
-        )
+        pages = select(*columns, asked.c.asked_number).select_from(source)
+        return named(self._name, pages.order_by(asked.c.asked_number, *order))
 
     def _compose_search(self, shape: Shape) -> Select[Any]:
         sort = self.sorts[shape.sort]
         asked = {name: bindparam(name, type_=t) for name, t in self._asked_types(shape).items()}
         keys = (self._found if sort.window is None else self._windowed)(shape, asked)
-        return (
-            select(*self._projection.columns(shape.fields), *keys.c)
-            .select_from(self._joined(keys, keys))
-            .order_by(*_directed(sort, keys.c.sort_value, keys.c.sort_id))
+        found = select(*self._projection.columns(shape.fields), *keys.c)
+        found = found.select_from(self._joined(keys, keys))
+        return named(
+            self._name, found.order_by(*_directed(sort, keys.c.sort_value, keys.c.sort_id))
         )
 
     def _compose_plain(self, shape: Shape) -> Select[Any]:
@@ -190,7 +200,8 @@ class Statements(Generic[Item]):
             value.label("sort_value"),
             self.key.label("sort_id"),
         ).where(*self._fits(self._needed(shape), asked))
-        return self._cut(self._behind(page, shape, asked, value, self.key), shape, value, self.key)
+        behind = self._behind(page, shape, asked, value, self.key)
+        return named(self._name, self._cut(behind, shape, value, self.key))
 
     def _page(
         self, shape: Shape, asked: Asked, columns: Sequence[ColumnElement[Any]]

@@ -14,14 +14,16 @@ shards don't take LATERAL, every page is a plain statement of its own.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Row, Select
+from sqlalchemy import Column, Executable, Row, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import columns_of
 from mercenary.db.counts import CountQuery, Facet
+from mercenary.db.forms import Composed, Forms
 from mercenary.db.page_statements import Filter, Filters, Shape, SortKey, Statements
 from mercenary.db.projection import Fields, Projection
 from mercenary.db.topology import is_sharded
@@ -64,7 +66,7 @@ class Slice(msgspec.Struct, Generic[Item], frozen=True):
     end: End | None
 
 
-class PageQuery(Generic[Item]):
+class PageQuery(Composed, Generic[Item]):
     """The pages of one table, and `counts` of their rows. `Listing` asks both in batches."""
 
     def __init__(
@@ -81,7 +83,7 @@ class PageQuery(Generic[Item]):
         self.sorts = sorts
         self.filters = filters
         self._projection = projection
-        self._statements = Statements(projection, key, filters, sorts)
+        self._statements = Statements(name, projection, key, filters, sorts)
         self.counts = CountQuery(f"{name}_counts", self._statements, facets or {})
 
     def is_search(self, ask: PageAsk) -> bool:
@@ -129,6 +131,20 @@ class PageQuery(Generic[Item]):
         if ask.after is not None and self.sorts[ask.sort].window is not None:
             values["floor"] = ask.after.floor
         return (self._statements.plain if sharded else self._statements.search)(shape), values
+
+    def forms(self, *, sharded: bool = False) -> Forms:
+        """The statements by sort and filters: of a first page, the next, and one by its number."""
+        found: dict[str, Executable] = {}
+        statements = self._statements
+        for names, (sort, key) in product(statements.filtered(), self.sorts.items()):
+            if key.ranks is not None and key.ranks not in names:
+                continue
+            compose = statements.search if statements.is_search(names, sort) else statements.keyed
+            for place in ("first", "next", "numbered"):
+                shape = Shape(names, sort, place == "next", place == "numbered", _LIMITS[0], None)
+                form = f"{sort}?{','.join(names)}" + ("" if place == "first" else f"/{place}")
+                found[form] = (statements.plain if sharded else compose)(shape)
+        return found
 
     def _slice(self, rows: Sequence[Row[Any]], ask: PageAsk) -> Slice[Item]:
         build = self._projection.builder(ask.fields)

@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of
+from mercenary.db.forms import PLAIN, Composed, Forms, named
 
 Item = TypeVar("Item", bound=msgspec.Struct)
 Id = TypeVar("Id", bound=int)
@@ -105,7 +106,7 @@ class Projection(Generic[Item]):
         return part
 
 
-class KeyQuery(Generic[Item]):
+class KeyQuery(Composed, Generic[Item]):
     """Resources by id, as far as each ask wants them. Use it as the function of a `read_batch`.
 
     Asks for the same fields become one statement. `always` are the fields that the rules look at,
@@ -141,6 +142,11 @@ class KeyQuery(Generic[Item]):
                 found[row[0], fields] = build(row)
         return found
 
+    def forms(self, *, sharded: bool = False) -> Forms:
+        """The statement for whole resources; one for some fields is like it."""
+        del sharded
+        return {PLAIN: self._shape(None)[0]}
+
     async def whole(self, db: AsyncConnection, ids: Sequence[Id]) -> dict[Id, Item]:
         """Whole resources by id."""
         found = await self(db, [(id, None) for id in ids])
@@ -149,4 +155,4 @@ class KeyQuery(Generic[Item]):
     def _compose(self, fields: Fields) -> tuple[Select[Any], Callable[[Sequence[Any]], Item]]:
         columns = self._projection.columns(fields, self._always)
         build = self._projection.builder(fields, self._always)
-        return select(*columns).where(self._where), build
+        return named(self.__name__, select(*columns).where(self._where)), build

@@ -8,11 +8,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import func, select
+from sqlalchemy import Boolean, Text, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary import sojourn
 from mercenary.errors import DeadlineExceeded
+
+_SET = select(
+    func.set_config(
+        "statement_timeout",
+        bindparam("milliseconds", type_=Text()),
+        bindparam("local", type_=Boolean()),
+    )
+)
 
 
 @asynccontextmanager
@@ -69,4 +77,4 @@ def _time_left() -> float:
 
 async def _set(connection: AsyncConnection, seconds: float, *, local: bool) -> None:
     milliseconds = str(max(1, round(seconds * 1000)))  # 0 would mean no limit at all
-    await connection.execute(select(func.set_config("statement_timeout", milliseconds, local)))
+    await connection.execute(_SET, {"milliseconds": milliseconds, "local": local})

@@ -306,6 +306,7 @@ _relevance = SortKey(
     Float(),
     float,
     descending=True,
+    ranks="q",
     window=RANKED_MATCHES,
 )
 _BY_TIME = frozenset({"created_at", "-created_at"})

@@ -90,6 +90,8 @@ select_skill_pages = PageQuery(
     filters={"q": Filter(Text(), _resembles, leads=frozenset({"-rank"}))},
     sorts={
         "name": SortKey(lambda _: func.lower(skills.c.name), Text(), str),
-        "-rank": SortKey(lambda asked: _rank(asked["q"]), Float(), float, descending=True),
+        "-rank": SortKey(
+            lambda asked: _rank(asked["q"]), Float(), float, descending=True, ranks="q"
+        ),
     },
 )

@@ -162,13 +162,13 @@ async def mark_refresh(tx: AsyncConnection, least: float) -> bool:
     return (await tx.execute(_MARK, asked)).first() is not None
 
 
-_REFRESH = tuple(
-    text(f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view.name}")
+_REFRESH = {
+    view.name: text(f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view.name}")
     for view in (stats_skills, stats_marketplace)
-)
+}
 
 
 async def refresh_views(tx: AsyncConnection) -> None:
     """Gather everything anew. Readers see the old rows until the transaction commits."""
-    for statement in _REFRESH:
+    for statement in _REFRESH.values():
         await tx.execute(statement)

@@ -34,7 +34,7 @@ users = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("is_active", Boolean, nullable=False, server_default=text("true")),
     Column("role", Text, nullable=False),
-    Column("email", Text, comment="as given; unique in credentials, regardless of case"),
+    Column("email", Text, comment="as given; unique regardless of case"),
     Column("name", Text, nullable=False),
     Column("country", Text, comment="ISO 3166-1 alpha-2"),
     Column("currency", Text, nullable=False, server_default=text("'USD'"), comment="ISO 4217"),
@@ -59,7 +59,13 @@ users = Table(
     CheckConstraint("is_active = (deactivated_at IS NULL)", name="deactivated_at"),
     CheckConstraint("(email IS NULL) = (erased_at IS NOT NULL)", name="email"),
     CheckConstraint("erased_at >= deactivated_at", name="erased_at"),
-    index("idx_users_email", func.lower(text("email")), serves="a user by e-mail address"),
+    index(
+        "idx_users_email",
+        func.lower(text("email")),
+        unique=True,
+        crosses_shards=True,
+        serves="one user an e-mail address, regardless of case",
+    ),
     index(
         "idx_active_users",
         "email",
