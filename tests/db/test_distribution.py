@@ -85,9 +85,24 @@ def test_every_unique_key_holds_the_column_that_spreads_its_table(table: object)
         for constraint in table.constraints
         if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint)
     ]
-    unique += [{each.name for each in index.columns} for index in table.indexes if index.unique]
+    unique += [
+        {each.name for each in index.columns}
+        for index in table.indexes
+        if index.unique and not index.info.get("crosses_shards")
+    ]
     assert unique
     assert all(column in names for names in unique)
+
+
+async def test_an_index_that_cannot_be_unique_any_more_is_made_anew(db: AsyncConnection) -> None:
+    taken = [step.sql for step in steps(metadata, State({}, frozenset()))]
+    made = "CREATE INDEX IF NOT EXISTS idx_users_email ON users (lower(email))"
+    place = taken.index(made)
+    assert taken[place - 1] == "DROP INDEX IF EXISTS idx_users_email"
+    spread = next(n for n, sql in enumerate(taken) if "create_distributed_table('users'" in sql)
+    assert place < spread
+    for statement in (*taken[place - 1 : place + 1], *taken[place - 1 : place + 1]):
+        await db.exec_driver_sql(statement)
 
 
 def test_a_foreign_key_is_declared_as_crossing_if_and_only_if_it_does() -> None:

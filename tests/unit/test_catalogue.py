@@ -15,8 +15,10 @@ from mercenary.db.named import Catalogue
 from mercenary.db.pages import PageAsk
 from mercenary.projects import queries as projects
 
-# They ask PostgreSQL of itself, or set something.
-NO_QUERIES_OF_THE_PRODUCT = {"mercenary.db.plans", "mercenary.db.standing"}
+# They ask the catalogs of PostgreSQL or Citus, or set something.
+NO_QUERIES_OF_THE_PRODUCT = {
+    f"mercenary.db.{name}" for name in ("distribution", "plans", "standing")
+}
 
 
 def modules() -> Iterator[str]:

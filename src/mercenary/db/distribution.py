@@ -9,7 +9,7 @@ must rest meanwhile, and be started anew afterwards (`topology.py`).
 The names of Citus' functions and views are those of its versions 11 to 13.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +17,7 @@ from sqlalchemy import ForeignKeyConstraint, MetaData, Table, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.schema import AddConstraint, DropConstraint
+from sqlalchemy.schema import AddConstraint, CreateIndex, DropConstraint
 
 from mercenary.db.migrate import LOCK_KEY
 from mercenary.settings import SetupError
@@ -77,6 +77,7 @@ def steps(metadata: MetaData, state: State) -> list[Step]:
 
     Foreign keys go first, since Citus refuses to distribute a table while one crosses shards or
     ties it to a table that isn't distributed yet; those that stay within a shard come back last.
+    An index that would be unique across shards is made anew, and isn't unique any more.
 
     Raises:
         DistributionError: a table is spread in another way already.
@@ -94,6 +95,7 @@ def steps(metadata: MetaData, state: State) -> list[Step]:
             if key.name in state.foreign_keys
             and (crosses(key) or loose & {key.parent.name, key.referred_table.name})
         ),
+        *(step for table in waiting for step in _loosening(table)),
         *_spreading(tables, waiting),
         *(
             Step(name, f"SELECT truncate_local_data_after_distributing_table('{name}')")
@@ -110,6 +112,15 @@ def steps(metadata: MetaData, state: State) -> list[Step]:
         ),
     ]
     return found + [Step(str(table.name), f"ANALYZE {table.name}") for table in waiting]
+
+
+def _loosening(table: Table) -> Iterator[Step]:
+    """Each index that can be unique on one server only, made anew; both may have been done."""
+    for index in sorted(table.indexes, key=lambda index: str(index.name)):
+        if index.unique and index.info.get("crosses_shards"):
+            made = _ddl(CreateIndex(index, if_not_exists=True)).replace("UNIQUE ", "", 1)
+            yield Step(str(table.name), f"DROP INDEX IF EXISTS {index.name}")
+            yield Step(str(table.name), made)
 
 
 def _spreading(tables: Sequence[Table], waiting: Sequence[Table]) -> list[Step]:
@@ -155,7 +166,7 @@ def _type(table: Table) -> str:
     return str(table.c[table.info["distributed_by"]].type)
 
 
-def _ddl(statement: AddConstraint | DropConstraint) -> str:
+def _ddl(statement: AddConstraint | CreateIndex | DropConstraint) -> str:
     return " ".join(str(statement.compile(dialect=_DIALECT)).split())
 
 
