@@ -43,7 +43,7 @@ FLOORS: Final[Mapping[str, Floor | None]] = {
     "list-projects-uncached": None,
     "create-project": Floor(850, 120),
 }
-_DRAWN_IDS: Final = 1 << 18
+DRAWN_IDS: Final = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Report:
         else:
             place = _running(options)
         market = explore(place.product.target, place.product.callers.everybody)
-        asks = Asks(market, zipf.draw(market.projects, _DRAWN_IDS, exponent=options.exponent))
+        asks = Asks(market, zipf.draw(market.projects, DRAWN_IDS, exponent=options.exponent))
         running = list(exits.enter_context(_all(place, asks, options, say)))
         course = Course(generator, options.seconds, options.connections)
         bench = Bench(options, course, running, asks.traffic(running), say)

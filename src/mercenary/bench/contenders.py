@@ -62,11 +62,16 @@ class Place:
 
 @contextmanager
 def private_stack(
-    scale: str, workers: int, environment: Mapping[str, str] | None = None
+    scale: str,
+    workers: int,
+    environment: Mapping[str, str] | None = None,
+    *,
+    ready_within: float = _READY_SECONDS,
 ) -> Iterator[Place]:
     """A stack of our own with so many projects, gone afterwards.
 
-    `environment` holds settings of its own by their environment names.
+    `environment` holds settings of its own by their environment names. Within so many seconds it
+    is seeded and answers.
 
     Raises:
         StackError, ChildError: it can't be started.
@@ -75,7 +80,7 @@ def private_stack(
         workers=workers,
         environment=environment,
         seed=scale,
-        ready_within=_READY_SECONDS,
+        ready_within=ready_within,
         halted=interrupted,
     )
     with _stopping(stack):

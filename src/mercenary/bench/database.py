@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import psutil  # type: ignore[import-untyped]
 import uvloop
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from mercenary.bench import contenders, facts, pgbench
@@ -110,8 +109,7 @@ async def _measure(
         peers = create_async_engine(asyncpg_url(postgres.uri), pool_size=_PEERS_POOL)
         exits.push_async_callback(peers.dispose)
         async with peers.connect() as db:
-            highest = text("SELECT (SELECT max(id) FROM projects), (SELECT max(id) FROM users)")
-            extent = database_work.Extent(*(await db.execute(highest)).one())
+            extent = await database_work.extent_of(db)
         bench = _Bench(options, postgres, database_work.scripts(extent))
         work = {
             PRODUCT: database_work.ours(extent, bench.source),
@@ -145,15 +143,14 @@ class _Bench:
         return ((run, row) for run in range(self.options.runs) for row in FLOORS)
 
     async def asked(self, row: str, contender: str, run: int, ask: "Operation") -> Measurement:
-        """One run in this process, after a second that doesn't count."""
-        await _load(ask, self.options.callers, _WARM_UP_SECONDS)
-        gc.collect()
-        pid = self.postgres.child.pid
-        before, used = usage(pid).cpu_seconds, time.process_time()
-        outcome = await _load(ask, self.options.callers, self.options.seconds)
-        used = time.process_time() - used
-        after, own = usage(pid).cpu_seconds, psutil.Process().memory_info().rss / MIB
-        return _measurement((row, contender, run), outcome, used, after - before, own)
+        """One run in this process."""
+        return await timed(
+            (row, contender, run),
+            ask,
+            callers=self.options.callers,
+            seconds=self.options.seconds,
+            database_pid=self.postgres.child.pid,
+        )
 
     async def pgbench(self, row: str, run: int) -> Measurement:
         """One run of pgbench."""
@@ -165,6 +162,27 @@ class _Bench:
         return _measurement(
             (row, PGBENCH, run), outcome, used, usage(pid).cpu_seconds - before, None
         )
+
+
+async def timed(
+    named: tuple[str, str, int],
+    ask: "Operation",
+    *,
+    callers: int,
+    seconds: float,
+    database_pid: int | None,
+) -> Measurement:
+    """One run in this process, after a second that doesn't count.
+
+    `named` is its row, contender and number.
+    """
+    await _load(ask, callers, _WARM_UP_SECONDS)
+    gc.collect()
+    before, used = usage(database_pid).cpu_seconds, time.process_time()
+    outcome = await _load(ask, callers, seconds)
+    used = time.process_time() - used
+    after, own = usage(database_pid).cpu_seconds, psutil.Process().memory_info().rss / MIB
+    return _measurement(named, outcome, used, after - before, own)
 
 
 async def _load(ask: "Operation", callers: int, seconds: float) -> Outcome:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     insert,
     schema,
     select,
+    text,
     tuple_,
     update,
 )
@@ -63,6 +64,12 @@ class Extent(NamedTuple):
 
     projects: int
     users: int
+
+
+async def extent_of(db: AsyncConnection) -> Extent:
+    """The highest ids in a seeded database, which has no gaps below them."""
+    highest = text("SELECT (SELECT max(id) FROM projects), (SELECT max(id) FROM users)")
+    return Extent(*(await db.execute(highest)).one())
 
 
 class _SessionRow(Base):
@@ -198,12 +205,12 @@ def _page_text(extent: Extent) -> str:
     """The product's statement with pgbench's variables where its parameters are."""
     statement, parameters = project_list.query.statement(_page(extent, Random(0)))  # noqa: S311
     dialect: Dialect = asyncpg.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
-    text = str(statement.compile(dialect=dialect))
+    script = str(statement.compile(dialect=dialect))
     drawn = {"asked_after_value": ":budget", "asked_after_id": ":id"}
     for name, values in parameters.items():
         value = drawn.get(name) or repr(values[0])
-        text = text.replace(f":{name}::", f"ARRAY[{value}]::")
-    return text
+        script = script.replace(f":{name}::", f"ARRAY[{value}]::")
+    return script
 
 
 def _page(extent: Extent, source: Random) -> PageAsk:

@@ -17,7 +17,7 @@ from mercenary.bench import overload as overload_bench
 from mercenary.bench import relay as relay_bench
 from mercenary.bench import stats as stats_bench
 from mercenary.bench.generator import GENERATORS
-from mercenary.cli import bench_cache, bench_db
+from mercenary.cli import bench_cache, bench_db, bench_scale
 from mercenary.cli.failures import CommandError
 from mercenary.cli.measuring import last_line, measured
 from mercenary.local.children import ChildError
@@ -286,3 +286,4 @@ def stats(*, file: Path | None, **given: Any) -> None:
 command.add_command(bench_cache.cache)
 command.add_command(bench_cache.stampede)
 command.add_command(bench_db.db)
+command.add_command(bench_scale.scale)

@@ -11,7 +11,7 @@ from mercenary.local.supervisor import Supervisor
 from mercenary.settings import Loaded, load
 
 # Those of `mercenary seed`, whose module takes half a second to import, and none.
-SCALES: Final = ("1k", "100k", "1M", "none")
+SCALES: Final = ("1k", "10k", "100k", "1M", "10M", "none")
 
 
 @click.command()

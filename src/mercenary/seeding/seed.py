@@ -23,7 +23,13 @@ from mercenary.seeding.slices import made_slices, users_of
 from mercenary.settings import Settings
 from mercenary.stats import service as statistics
 
-SCALES: Final = {"1k": 1_000, "100k": 100_000, "1M": 1_000_000}
+SCALES: Final = {
+    "1k": 1_000,
+    "10k": 10_000,
+    "100k": 100_000,
+    "1M": 1_000_000,
+    "10M": 10_000_000,
+}
 # Of every seeded account that isn't a demo account, in development.
 PASSWORD: Final = "everybody-here-has-this-one"  # noqa: S105
 # Of every seeded account in production: no password has it, so nobody can sign in.
