@@ -4,23 +4,25 @@ A standby is a copy that replays the primary's log as it is written, and answers
 has a folder, a socket and a slot of its own. `replication.Cluster` says who is what.
 """
 
-import re
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 from mercenary.local.account import Account
 from mercenary.local.children import ChildError, run_once
 from mercenary.local.folder import SPACE_TO_START, require_space
-from mercenary.local.postgres import DATABASE, EmbeddedPostgres
+from mercenary.local.postgres import DATABASE, MADE, EmbeddedPostgres
 
 FIRST: Final = "postgres"
 PREFIX: Final = "replica-"
-STANDBY: Final = "standby.signal"
-# A standby whose primary recorded more of these than it has itself refuses to start.
-_CONNECTIONS: Final = re.compile(r"^max_connections setting: +(\d+)$", re.MULTILINE)
+# PostgreSQL starts as a standby while this file is there.
+SIGNAL: Final = "standby.signal"
+# In a former primary's folder: it has to be rewound before it can follow.
+DEPOSED: Final = "mercenary.deposed"
+COPY_WITHIN: Final = 86_400.0  # seconds; what ends a copy that hangs is a person
 
 
 class EmbeddedMember(EmbeddedPostgres):
@@ -65,8 +67,8 @@ class EmbeddedMember(EmbeddedPostgres):
             self.account.own(self.home)
         super().start()
         self._made = True
-        if (self.folder / STANDBY).exists():
-            self.promote()  # it was cut off on the way
+        if (self.folder / SIGNAL).exists():
+            self.promote()  # that was cut off
 
     def spawn(self) -> None:
         """Copy the primary where there is no usable copy, start, and don't wait for it.
@@ -76,14 +78,22 @@ class EmbeddedMember(EmbeddedPostgres):
         if self.name != FIRST:
             self.account.own(self.home)
         self.account.own(self.sockets)
-        whole = (self.folder / STANDBY).exists()
-        primary = self._followed
-        if not whole or (primary.is_ready() and not self._slot_holds()):
+        if (self.folder / DEPOSED).exists():
+            self._rewind()
+        whole = (self.folder / SIGNAL).exists()
+        if not whole or (self._followed.is_ready() and not self._slot_holds()):
             self._copy()
         self._raise_connections()
         self.configure()
         self._drop_stale_locks()
         self.child.spawn()
+
+    def restart(self) -> None:
+        """Start it again. Nobody waits for a standby. Raises `SetupError`, `ChildError`."""
+        if self.primary is None:
+            self.start()
+        else:
+            self.spawn()
 
     def follow(self, primary: "EmbeddedMember") -> None:
         """Take the log from this one from now on; a server that runs does it without a restart."""
@@ -110,7 +120,30 @@ class EmbeddedMember(EmbeddedPostgres):
 
     def forget_copy(self) -> None:
         """Have the next start copy the primary anew."""
-        (self.folder / STANDBY).unlink(missing_ok=True)
+        (self.folder / SIGNAL).unlink(missing_ok=True)
+
+    def depose(self) -> None:
+        """Have it never write again, whoever starts it. It has stopped, and another will lead."""
+        for name in (SIGNAL, DEPOSED):
+            (self.folder / name).touch()
+        sync_folder(self.folder)
+
+    def closed_at(self) -> int | None:
+        """Where the log ends of a server that has stopped in order, in bytes; else None."""
+        try:
+            told = self._control()
+        except ChildError:
+            return None  # its files are damaged or gone
+        if told["Database cluster state"] != "shut down":
+            return None
+        high, low = told["Latest checkpoint location"].split("/")
+        return (int(high, 16) << 32) + int(low, 16)
+
+    def drop_slots(self, kept: Collection[str]) -> None:
+        """Drop the slots of all members but these."""
+        for name in self.slots():
+            if name not in kept and name.startswith((slot_of(PREFIX), FIRST)):
+                self.drop_slot(name)
 
     @property
     def _followed(self) -> "EmbeddedMember":
@@ -127,10 +160,41 @@ class EmbeddedMember(EmbeddedPostgres):
         """Whether the primary still has all of the log that this copy needs."""
         return self._followed.slots().get(self.slot, "lost") != "lost"
 
+    def _rewind(self) -> None:
+        """Take back what a former primary has written since the present one was promoted.
+
+        Where that can't be done, it is left to be copied.
+        """
+        primary = self._followed
+        if not primary.is_ready():
+            raise ChildError(f"{self.name} can't be rewound while {primary.name} is down", "")
+        primary.reserve_slot(self.slot)
+        self._drop_stale_locks()
+        # What is cut off half-way can't be used, pg_rewind recovers no standby, and as another
+        # account it can't write what is the caller's.
+        for name in (DEPOSED, SIGNAL, MADE):
+            (self.folder / name).unlink(missing_ok=True)
+        source = f"host={quoted(str(primary.sockets))} user={DATABASE} dbname={DATABASE}"
+        command = [
+            str(self.programs / "pg_rewind"),
+            *("--target-pgdata", str(self.folder), "--source-server", source),
+        ]
+        try:
+            run_once(command, account=self.account, within=COPY_WITHIN, halted=self.child.halted)
+        except ChildError as error:
+            with self.child.log.open("a") as log:
+                log.write(f"{error}, so it is copied: {error.output}\n")
+        else:
+            for slot in (self.folder / "pg_replslot").iterdir():
+                shutil.rmtree(slot)  # of those that followed it, as in a copy
+            (self.folder / SIGNAL).touch()
+            # It can be read once it has what was inserted there until now.
+            primary.flush_log()
+
     def _copy(self) -> None:
         primary = self._followed
         require_space(self.folder.parent, SPACE_TO_START)
-        if self.exists and not (self.folder / STANDBY).exists():
+        if self.exists and not (self.folder / SIGNAL).exists():
             self._set_aside()
         elif self.folder.exists():
             shutil.rmtree(self.folder)  # too far behind
@@ -144,8 +208,8 @@ class EmbeddedMember(EmbeddedPostgres):
             *("--checkpoint", "fast", "--wal-method", "stream", "--slot", self.slot),
         ]
         try:
-            run_once(command, account=self.account, halted=self.child.halted)
-            (making / STANDBY).touch()
+            run_once(command, account=self.account, within=COPY_WITHIN, halted=self.child.halted)
+            (making / SIGNAL).touch()
             making.rename(self.folder)  # whole or not at all
         finally:
             if making.exists():
@@ -160,20 +224,25 @@ class EmbeddedMember(EmbeddedPostgres):
         self.folder.rename(former)
 
     def _raise_connections(self) -> None:
+        # A standby that takes fewer than its primary, as the log says, refuses to start.
+        recorded = int(self._control()["max_connections setting"])
+        self.connections = max(self._least_connections, recorded)
+
+    def _control(self) -> Mapping[str, str]:
+        """What the server's control file says, under the names of pg_controldata."""
         told = run_once(
             [str(self.programs / "pg_controldata"), str(self.folder)],
             environment={"LC_ALL": "C"},
             account=self.account,
         )
-        found = _CONNECTIONS.search(told)
-        recorded = int(found[1]) if found else 0
-        self.connections = max(self._least_connections, recorded)
+        pairs = (line.partition(":") for line in told.splitlines())
+        return {name: value.strip() for name, _, value in pairs}
 
     def _options(self) -> dict[str, str]:
         if self.primary is None:
             return super()._options()
-        host = str(self.primary.sockets).replace("\\", "\\\\").replace("'", "\\'")
-        conninfo = f"host='{host}' user={DATABASE} application_name={self.child.name}"
+        host = quoted(str(self.primary.sockets))
+        conninfo = f"host={host} user={DATABASE} application_name={self.child.name}"
         return {
             **super()._options(),
             "primary_conninfo": conninfo.replace("'", "''"),
@@ -190,3 +259,18 @@ class EmbeddedMember(EmbeddedPostgres):
 def slot_of(name: str) -> str:
     """A server's slot: names of slots hold no hyphens."""
     return name.replace("-", "_")
+
+
+def quoted(value: str) -> str:
+    """A value as it stands in a libpq connection string."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -16,10 +16,11 @@ from mercenary.local.account import Account, serving_account
 from mercenary.local.binaries import postgres_programs
 from mercenary.local.children import Child, ChildError, run_once
 from mercenary.local.folder import SPACE_TO_START, full_disk, require_space, socket_folder
-from mercenary.local.processes import arguments, kill_inside, total_memory
+from mercenary.local.processes import arguments, end, kill_inside, mark, total_memory
 from mercenary.settings import SetupError
 
 DATABASE: Final = "mercenary"
+MADE: Final = "mercenary.ready"  # a file that says that the database is there
 MEGABYTE: Final = 1 << 20
 # Where postmaster.pid says "ready", which pg_ctl reads, too (LOCK_FILE_LINE_PM_STATUS).
 STATUS_LINE: Final = 7
@@ -74,7 +75,7 @@ class EmbeddedPostgres:
         self.configure()
         self._drop_stale_locks()
         self.child.start()
-        if not (self.folder / "mercenary.ready").exists():
+        if not (self.folder / MADE).exists():
             self._make_database()
 
     def stop(self) -> bool:
@@ -97,6 +98,13 @@ class EmbeddedPostgres:
             return None
         pid = int(lines[0])
         return pid if str(self.folder) in arguments(pid) else None
+
+    def end_left_over(self) -> None:
+        """End a server that an earlier run has left on this cluster."""
+        pid = self.running_pid()
+        marked = mark(pid) if pid is not None else None
+        if marked is not None:
+            end(marked, self.child.stop_signal, self.child.stop_within)
 
     def is_empty(self, table: str) -> bool:
         """Whether a table has no rows. It takes milliseconds, where a program of ours takes a
@@ -138,6 +146,24 @@ class EmbeddedPostgres:
             f"WHERE slot_name = '{name}'"
         )
 
+    def flush_log(self) -> None:
+        """Have standbys get what was inserted, which on an idle server nobody flushes for seconds.
+
+        Raises `ChildError`.
+        """
+        self.run_sql("SELECT pg_log_standby_snapshot()")
+
+    def followers(self) -> list[str]:
+        """The names of those that take its log and have caught up with it. Raises `ChildError`."""
+        return self.run_sql(
+            "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'"
+        ).split()
+
+    def is_receiving(self) -> bool:
+        """Whether a standby is connected to whom it follows. Raises `ChildError`."""
+        receiving = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"
+        return self.run_sql(receiving) != "0"
+
     def _make_cluster(self) -> None:
         require_space(self.folder.parent, SPACE_TO_START)
         if self.folder.exists():
@@ -166,7 +192,7 @@ class EmbeddedPostgres:
         if not self.run_sql(there, "postgres"):
             self.run_sql(f"CREATE DATABASE {DATABASE}", "postgres")
         self.run_sql("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-        (self.folder / "mercenary.ready").touch()
+        (self.folder / MADE).touch()
 
     def change(self, options: Mapping[str, str]) -> None:
         """Change options of the server that runs; they stay through its restarts."""

@@ -61,6 +61,8 @@ class State(msgspec.Struct, kw_only=True):
     """A stack. Times are seconds since the epoch; `ready` says that the API has answered once.
 
     `primary` names the embedded server that takes writes; the address finds it by itself.
+    `promotions` is how often another one was to take its place, and `refusal` why the last time
+    none did.
     """
 
     supervisor: Mark
@@ -69,6 +71,8 @@ class State(msgspec.Struct, kw_only=True):
     database_uri: str
     cache_config: str
     primary: str = "postgres"
+    promotions: int = 0
+    refusal: str = ""
     ready: bool = False
     services: list[Service] = []
 

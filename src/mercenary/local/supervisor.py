@@ -19,8 +19,8 @@ import msgspec
 from mercenary.local.account import serving_account
 from mercenary.local.children import Child, ChildError, Halted, run_once
 from mercenary.local.folder import DataFolder, full_disk, plain_faults
+from mercenary.local.member import EmbeddedMember
 from mercenary.local.ports import hold_port
-from mercenary.local.postgres import EmbeddedPostgres
 from mercenary.local.probe import (
     bracketed,
     http_answers,
@@ -28,11 +28,11 @@ from mercenary.local.probe import (
     reachable_host,
     valkey_answers,
 )
-from mercenary.local.processes import Mark, end, mark
+from mercenary.local.processes import Mark, mark
 from mercenary.local.replication import Cluster, refuse_impossible
 from mercenary.local.state import Service, State, read_state, take_request
 from mercenary.local.valkey import EmbeddedValkey
-from mercenary.local.watch import Watch
+from mercenary.local.watch import Watch, Watched
 from mercenary.settings import CacheConfig, Loaded, SetupError, masked
 
 TICK: Final = 0.1  # seconds between two looks at the children
@@ -58,7 +58,7 @@ class Supervisor:
     port: int = field(default=0, init=False)
     state: State = field(init=False)
     folder: DataFolder = field(init=False)
-    _postgres: EmbeddedPostgres | None = field(default=None, init=False)
+    _postgres: EmbeddedMember | None = field(default=None, init=False)
     _cluster: Cluster | None = field(default=None, init=False)
     _watch: Watch = field(init=False)
     _signals: int = field(default=0, init=False)
@@ -103,8 +103,8 @@ class Supervisor:
             self.ready(self)
             while not self._halted():
                 self._obey()
-                for child in self._watch.look():
-                    self._replace(child)
+                for fallen in self._watch.look():
+                    self._replace(fallen)
                 time.sleep(TICK)
         except Halted:
             pass
@@ -169,7 +169,7 @@ class Supervisor:
             connections=pools + SPARE_CONNECTIONS,
         )
         self._watch_postgres(cluster.primary)
-        cluster.primary.start()
+        cluster.start_primary()
         self._watch.note()
         cluster.start_standbys(self._watch_postgres)
         self._cluster, self._postgres = cluster, cluster.primary
@@ -177,12 +177,9 @@ class Supervisor:
         self._watch.note()
         return cluster.uri
 
-    def _watch_postgres(self, server: EmbeddedPostgres) -> None:
-        left = server.running_pid()
-        marked = mark(left) if left is not None else None
-        if marked is not None:
-            end(marked, signal.SIGINT, 30.0)
-        self._look_after(server.child, server.uri, server.start)
+    def _watch_postgres(self, server: EmbeddedMember) -> None:
+        server.end_left_over()
+        self._look_after(server.child, server.uri, server.restart)
 
     def _seed(self) -> None:
         production = self.loaded.settings.environment == "production"
@@ -275,28 +272,33 @@ class Supervisor:
 
     # Watching
 
-    def _replace(self, child: Child) -> None:
-        """Find a substitute for a child that couldn't be started, if there can be one."""
-        if self._cluster is not None and child is self._cluster.primary.child:
-            self._promote()
+    def _replace(self, fallen: Watched) -> None:
+        """Have a standby stand in for the primary where that is sooner, and loses nothing."""
+        cluster = self._cluster
+        if cluster is None or not cluster.standbys or fallen.child is not cluster.primary.child:
+            return
+        if fallen.failed or cluster.can_spare_primary:
+            self._promote(cluster, failed=fallen.failed)
 
     def _obey(self) -> None:
         """Do what `mercenary db promote` asks for."""
-        if (name := take_request(self.folder.path)) is not None:
-            self._promote(name or None)
+        name = take_request(self.folder.path)
+        if name is not None and self._cluster is not None:
+            self._promote(self._cluster, name or None)
+            self._watch.restart(self._cluster.primary.child)
 
-    def _promote(self, name: str | None = None) -> None:
-        """Put a standby in the primary's place, if there is one."""
-        if self._cluster is None or not self._cluster.standbys:
-            return
-        former = self._cluster.primary
+    def _promote(self, cluster: Cluster, name: str | None = None, *, failed: bool = False) -> None:
+        """Put a standby in the primary's place, or say why it stays."""
+        former, refusal = cluster.primary, ""
         try:
-            chosen = self._cluster.promote(name)
+            chosen = cluster.promote(name, failed=failed)
         except ChildError as error:
-            self.say(f"{error}; {self._cluster.primary.name} is started again")
+            refusal = str(error)
+            self.say(f"{error}; {cluster.primary.name} stays the primary")
         else:
             self.say(f"{chosen.name} is the primary now; {former.name} comes back as its standby")
-        self.state.primary = self._cluster.primary.name
+        self.state.primary, self.state.refusal = cluster.primary.name, refusal
+        self.state.promotions += 1
         self._watch.note()
 
     # Signals

@@ -21,13 +21,17 @@ RAN_WELL: Final = 60.0  # seconds after which a child's next death is a first on
 
 @dataclass
 class Watched:
-    """A child and when it is to be started again, if it is down."""
+    """A child and when it is to be started again, if it is down.
+
+    `failed` says that the last try to start it again was in vain.
+    """
 
     child: Child
     service: Service
     start: Callable[[], None]
     pause: float = FIRST_PAUSE
     again_at: float | None = None
+    failed: bool = False
 
 
 @dataclass
@@ -49,14 +53,26 @@ class Watch:
         self._all.append(Watched(child, service, start))
         self.note()
 
-    def look(self) -> Iterator[Child]:
-        """Start again who has ended and had its pause; gives those that couldn't be started."""
+    def look(self) -> Iterator[Watched]:
+        """Start again who has ended and had its pause.
+
+        Gives those that were found to have ended, and those that couldn't be started.
+        """
         for watched in self._all:
             if watched.again_at is None:
                 if watched.child.pid is None:
                     self._plan_restart(watched, watched.child.ending)
-            elif time.monotonic() >= watched.again_at and not self._restart(watched):
-                yield watched.child
+                    yield watched
+            elif time.monotonic() >= watched.again_at:
+                self._restart(watched)
+                if watched.failed:
+                    yield watched
+
+    def restart(self, child: Child) -> None:
+        """Start a child at once that was stopped on purpose; one that runs is left alone."""
+        for watched in self._all:
+            if watched.child is child and child.pid is None:
+                self._restart(watched)
 
     def note(self) -> None:
         """Write down who runs."""
@@ -95,14 +111,15 @@ class Watch:
         watched.pause = min(watched.pause * 2, LONGEST_PAUSE)
         self.note()
 
-    def _restart(self, watched: Watched) -> bool:
+    def _restart(self, watched: Watched) -> None:
         watched.again_at = None
         watched.service.restarts += 1
         try:
             watched.start()
         except ChildError as error:
+            watched.failed = True
             self._plan_restart(watched, str(error).removeprefix(f"{watched.child.name} "))
-            return False
-        self.note()
-        self.say(f"{watched.child.name} runs again")
-        return True
+        else:
+            watched.failed = False
+            self.note()
+            self.say(f"{watched.child.name} runs again")
