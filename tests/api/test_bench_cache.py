@@ -31,7 +31,8 @@ def test_hits_of_both_kinds_and_misses_are_measured_and_judged(tmp_path: Path) -
     )
     assert ran.returncode in {0, 1}, ran.stderr
     report: dict[str, Any] = json.loads((tmp_path / "cache.json").read_text())
-    assert [row["name"] for row in report["rows"]] == ["hit-memory", "hit-valkey", "bypass"]
+    names = ["hit-memory", "hit-valkey", "bypass", "with-changes"]
+    assert [row["name"] for row in report["rows"]] == names
     assert all(row["errors"] == 0 for row in report["rows"])
     assert all(list(row["yardsticks"]) == ["bare-asgi"] for row in report["rows"])
     costs = {one["name"]: one["found"] for one in report["detail"]["costs"]}

@@ -6,7 +6,7 @@ On a private stack of a million projects, of which 200,000 are asked for:
   lookups through cashews (see `in_process` and `lookups`);
 - what they reach over HTTP, beside the bare callable on the same server in the same run. What is
   to be found in memory are the 20,000 most popular projects; what is to be found in Valkey is asked
-  of a server whose memory holds a fiftieth of them;
+  of a server whose memory holds a fiftieth of them; one row more has changes among the hits;
 - which share the cache answers in a minute of reads by a Zipf law with changes among them, when
   each project has been asked for once before, by the X-Cache of every answer.
 
@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -27,7 +28,7 @@ import msgspec
 import uvloop
 
 from mercenary.bench import bare_asgi, bursts, contenders, facts, load, rates, zipf
-from mercenary.bench.cache_report import ALL, Answered, answered_in, verdicts_of
+from mercenary.bench.cache_report import ALL, CHANGING, Answered, answered_in, verdicts_of
 from mercenary.bench.contenders import BARE, Contender, Place
 from mercenary.bench.costs import Costs, Plan
 from mercenary.bench.generator import GeneratorError, python_module
@@ -166,9 +167,10 @@ class _Bench:
         drawn = zipf.draw(ranked[:POPULAR], _DRAWN_IDS)
         alike = zipf.draw(ranked[:POPULAR], _DRAWN_IDS, exponent=0)
         self.rows = {
-            "hit-memory": Traffic(read, drawn, change),
-            "hit-valkey": Traffic(read, alike, change),
-            "bypass": Traffic(uncached, drawn, change),
+            "hit-memory": Traffic(read, drawn),
+            "hit-valkey": Traffic(read, alike),
+            "bypass": Traffic(uncached, drawn),
+            CHANGING: Traffic(read, drawn, change),
         }
         body = answer(product.target, read, ranked[0])
         names = (bare_asgi.LIST, bare_asgi.PROJECTS, bare_asgi.ONE, bare_asgi.WRITTEN)
@@ -178,7 +180,7 @@ class _Bench:
         little = contenders.another(place, "little-memory", folder, workers, memory)
         self.little = exits.enter_context(little)
         for contender in (self.product, self.little, self.bare):
-            say(course.meet(contender, self.rows["hit-memory"], workers))
+            say(course.meet(contender, self.rows[CHANGING], workers))
         # Each worker has a memory of its own, and connections are dealt among them by chance.
         for contender in (self.product, self.little) * _TIMES_KEPT:
             uvloop.run(self._ask_for(contender, ranked[:POPULAR]))
@@ -197,9 +199,10 @@ class _Bench:
     def moment(self) -> list[Answered]:
         """Where the answers of both kinds of hits came from, for a run's seconds each."""
         popular, seconds = self.ranked[:POPULAR], self.course.seconds
+        reads = partial(self._answered, ranked=popular, seconds=seconds, write_share=0)
         return [
-            self._answered("hit-memory", self.product, popular, zipf.EXPONENT, seconds),
-            self._answered("hit-valkey", self.little, popular, 0, seconds),
+            reads("hit-memory", self.product, exponent=zipf.EXPONENT),
+            reads("hit-valkey", self.little, exponent=0),
         ]
 
     def minute(self, seconds: int) -> Answered:
@@ -207,7 +210,7 @@ class _Bench:
         self.say(f"Asking for {len(self.ranked):,} projects once …")
         uvloop.run(self._ask_for(self.product, self.ranked))
         self.say(f"Counting for {seconds} s where answers come from …")
-        return self._answered(ALL, self.product, self.ranked, zipf.EXPONENT, seconds)
+        return self._answered(ALL, self.product, ranked=self.ranked, seconds=seconds)
 
     async def _ask_for(self, contender: Contender, ids: Sequence[int]) -> None:
         target, tokens = contender.target, cycle(contender.callers.everybody)
@@ -216,10 +219,22 @@ class _Bench:
             await bursts.each_once(callers, asks)
 
     def _answered(
-        self, name: str, contender: Contender, ranked: Sequence[int], exponent: float, seconds: int
+        self,
+        name: str,
+        contender: Contender,
+        *,
+        ranked: Sequence[int],
+        seconds: int,
+        exponent: float = zipf.EXPONENT,
+        write_share: float = WRITE_SHARE,
     ) -> Answered:
-        phases = [Phase(name, seconds, callers=_CALLERS)]
         score = reads_and_changes(
-            self.folder, contender, ranked, phases, connections=_CALLERS, exponent=exponent
+            self.folder,
+            contender,
+            ranked,
+            [Phase(name, seconds, callers=_CALLERS)],
+            connections=_CALLERS,
+            exponent=exponent,
+            write_share=write_share,
         )
         return answered_in(play(self.folder, score)[0], name)

@@ -16,6 +16,7 @@ from mercenary.bench.report import Row
 from mercenary.bench.verdicts import Judged, Verdict, as_table, at_least, at_most, line
 
 ALL: Final = "all projects"
+CHANGING: Final = "with-changes"
 LEAST_HITS: Final = 0.97
 """The guide asks for more than 0.9."""
 LEAST_OF_BARE: Final = 0.5
@@ -83,7 +84,7 @@ def as_markdown(report: Judged[Row]) -> str:
             *as_table(report.verdicts),
             "",
             f"- {detail['projects']:,} projects drawn by a Zipf law, {detail['callers']:,} "
-            f"callers, {detail['write_share']:.0%} of the requests change one; "
+            f"callers; in {CHANGING} and in {ALL} {detail['write_share']:.0%} change one; "
             f"{detail['connections']} connections by {detail['generator']}, {detail['runs']} runs "
             f"of {detail['seconds']} s",
             f"- A node in memory takes {detail['node_bytes']:.0f} bytes beside its size",

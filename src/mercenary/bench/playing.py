@@ -37,6 +37,7 @@ def reads_and_changes(
     *,
     connections: int,
     exponent: float = zipf.EXPONENT,
+    write_share: float = WRITE_SHARE,
     tokens: Sequence[str] | None = None,
 ) -> Score:
     """Reads of projects by everybody, or by these tokens, and a few changes by admins.
@@ -56,8 +57,8 @@ def reads_and_changes(
     lay_out(folder, lists)
     path = f"{BASE}/projects/{{}}"
     kinds = [
-        Kind("read", 1 - WRITE_SHARE, "GET", path, exponent=exponent),
-        Kind("change", WRITE_SHARE, "PATCH", path, exponent=exponent),
+        Kind("read", 1 - write_share, "GET", path, exponent=exponent),
+        Kind("change", write_share, "PATCH", path, exponent=exponent),
     ]
     return Score(str(folder), target.host, target.port, kinds, phases, connections, seed=1)
 
