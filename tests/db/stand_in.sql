@@ -15,6 +15,14 @@ CREATE TABLE pg_dist_partition (
 CREATE VIEW citus_tables AS
     SELECT logicalrelid AS table_name, kind AS citus_table_type, partcolumn AS distribution_column
     FROM pg_dist_partition;
+CREATE TABLE pg_dist_object (classid oid, objid oid);
+-- An extension that is made reaches every server, whether it was there on this one or not.
+CREATE FUNCTION note_extensions() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO pg_dist_object SELECT 'pg_extension'::regclass, oid FROM pg_extension;
+END $$;
+CREATE EVENT TRIGGER extensions_are_made ON ddl_command_end WHEN TAG IN ('CREATE EXTENSION')
+    EXECUTE FUNCTION note_extensions();
 -- Names a table at which things go wrong, and how.
 CREATE TABLE accidents (name text, kind text);
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -71,27 +70,6 @@ async def db(migrated_uri: str) -> AsyncIterator[AsyncConnection]:
 
 async def distributed(db: AsyncConnection) -> list[Done]:
     return await distribute(db, metadata, tell=lambda _: None)
-
-
-@pytest.mark.parametrize("table", TABLES, ids=str)
-def test_every_unique_key_holds_the_column_that_spreads_its_table(table: object) -> None:
-    """Nothing else is known to be unique on a cluster, whose servers don't ask each other."""
-    table = metadata.tables[str(table)]
-    column = table.info["distributed_by"]
-    if column is None:
-        return
-    unique = [
-        {each.name for each in constraint.columns}
-        for constraint in table.constraints
-        if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint)
-    ]
-    unique += [
-        {each.name for each in index.columns}
-        for index in table.indexes
-        if index.unique and not index.info.get("crosses_shards")
-    ]
-    assert unique
-    assert all(column in names for names in unique)
 
 
 async def test_an_index_that_cannot_be_unique_any_more_is_made_anew(db: AsyncConnection) -> None:
@@ -196,6 +174,8 @@ async def test_a_table_that_loses_rows_is_left_as_it_was(
          r"users is distributed by email.*undistribute_table\('users'\)"),
         ("INSERT INTO pg_dist_partition VALUES ('projects', 'reference', NULL)",
          "projects is distributed by no column, and not by id"),
+        ("CREATE TABLE in_parts (id bigint) PARTITION BY HASH (id)",
+         "in_parts is in partitions by hash.*migrated without partitions"),
     ],
 )  # fmt: skip
 async def test_what_is_in_the_way_is_told_before_anything_is_done(
@@ -206,6 +186,17 @@ async def test_what_is_in_the_way_is_told_before_anything_is_done(
         await distributed(db)
     keys = await cluster.fetchval("SELECT count(*) FROM pg_constraint WHERE contype = 'f'")
     assert keys == len(KEYS)
+
+
+async def test_an_extension_that_is_older_than_the_cluster_is_made_on_its_servers(
+    cluster: asyncpg.Connection, db: AsyncConnection
+) -> None:
+    """Citus propagates what is made after itself, and nothing that was there before."""
+    first = (await plan(db, metadata))[0]
+    assert first.sql == "CREATE EXTENSION IF NOT EXISTS pg_trgm"
+    await db.rollback()
+    await cluster.execute(first.sql)
+    assert not [step for step in await plan(db, metadata) if "EXTENSION" in step.sql]
 
 
 async def test_nobody_distributes_while_somebody_migrates(

@@ -54,15 +54,16 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """What is there: the tables that are spread, the foreign keys, and rows that stayed behind.
+    """What is there: the tables that are spread, the foreign keys, and what stayed behind.
 
     `left` are tables that are spread, and whose rows lie on the coordinator, too, where nobody
-    sees them.
+    sees them; `missing` are extensions that the workers don't have yet.
     """
 
     spread: Mapping[str, Spread]
     foreign_keys: frozenset[str]
     left: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
 
 
 def crosses(key: ForeignKeyConstraint) -> bool:
@@ -89,6 +90,8 @@ def steps(metadata: MetaData, state: State) -> list[Step]:
     keys = [key for table in tables for key in _keys(table)]
     loose = {str(table.name) for table in waiting}
     found = [
+        # Citus makes it on every server then, as it doesn't with what was there before itself.
+        *(Step(name, f"CREATE EXTENSION IF NOT EXISTS {name}") for name in sorted(state.missing)),
         *(
             Step(str(key.parent.name), _ddl(DropConstraint(key)))
             for key in keys
@@ -186,6 +189,17 @@ _FOREIGN_KEYS = text("""
     SELECT conname FROM pg_constraint
     WHERE contype = 'f' AND conparentid = 0 AND connamespace = 'public'::regnamespace
 """)
+# What the tables need of extensions, and Citus doesn't know of.
+_MISSING = text("""
+    SELECT extname FROM pg_extension e WHERE extname = 'pg_trgm' AND NOT EXISTS (
+        SELECT FROM pg_dist_object
+        WHERE classid = 'pg_extension'::regclass AND objid = e.oid
+    )
+""")
+_BY_HASH = text("""
+    SELECT relname FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid
+    WHERE c.relnamespace = 'public'::regnamespace AND p.partstrat = 'h' ORDER BY relname LIMIT 1
+""")
 _TAKE_TURN = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=LOCK_KEY)
 _GIVE_BACK = text("SELECT pg_advisory_unlock(:key)").bindparams(key=LOCK_KEY)
 
@@ -211,6 +225,11 @@ async def look(db: AsyncConnection) -> State:
             "The cluster has no worker; on the coordinator, SELECT citus_set_coordinator_host("
             "'HOST', 5432), and for each worker SELECT citus_add_node('HOST', 5432)"
         )
+    if (by_hash := (await db.execute(_BY_HASH)).scalar()) is not None:
+        raise DistributionError(
+            f"{by_hash} is in partitions by hash, as one server has them; move the rows to a "
+            "database that was migrated without partitions, and distribute that"
+        )
     spread: dict[str, Spread] = {}
     left = set()
     for name, kind, column, has_rows in await db.execute(_SPREAD):
@@ -218,7 +237,8 @@ async def look(db: AsyncConnection) -> State:
         if has_rows:
             left.add(name)
     keys = frozenset((await db.execute(_FOREIGN_KEYS)).scalars())
-    return State(spread, keys, frozenset(left))
+    missing = frozenset((await db.execute(_MISSING)).scalars())
+    return State(spread, keys, frozenset(left), missing)
 
 
 async def plan(db: AsyncConnection, metadata: MetaData) -> list[Step]:

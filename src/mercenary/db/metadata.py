@@ -75,7 +75,8 @@ def materialized_view(
     name: str, definition: str, *columns_and_indexes: Column[Any] | Index, comment: str
 ) -> Table:
     """A materialized view as a table to select from; it is created with the tables, behind them."""
-    view = Table(name, views, *columns_and_indexes, comment=comment)
+    info = {"definition": definition}
+    view = Table(name, views, *columns_and_indexes, info=info, comment=comment)
 
     @event.listens_for(metadata, "after_create")
     def create(_: MetaData, connection: Connection, **__: object) -> None:

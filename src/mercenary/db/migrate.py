@@ -53,6 +53,7 @@ async def upgrade(uri: str, *, lock_wait: float = LOCK_WAIT_SECONDS) -> list[str
         await _take_lock(connection, lock_wait)
         missing = await connection.run_sync(_missing)
         if missing:
+            await _use_one_connection(connection)
             await connection.run_sync(_apply)
             await connection.commit()
         return missing
@@ -105,6 +106,14 @@ async def _set_timeouts(connection: AsyncConnection, *, lock_seconds: float) -> 
             text("SELECT set_config(:name, :value, true)"),
             {"name": name, "value": f"{seconds * 1000:.0f}"},
         )
+
+
+async def _use_one_connection(connection: AsyncConnection) -> None:
+    """Have a cluster (Citus) use one for each server: else it refuses to change rows and tables
+    in one transaction. Anybody else takes no notice."""
+    await connection.execute(
+        text("SELECT set_config('citus.multi_shard_modify_mode', 'sequential', true)")
+    )
 
 
 async def _take_lock(connection: AsyncConnection, seconds: float) -> None:

@@ -107,14 +107,17 @@ class Loader:
             "statement_timeout": "0",
             "idle_in_transaction_session_timeout": "0",
             "maintenance_work_mem": "256MB",
+            # A cluster (Citus) stores what refers to skills in one transaction with skills only if
+            # it uses one connection a server; anybody else takes no notice.
+            "citus.multi_shard_modify_mode": "sequential",
         }.items():
             await run(f"SET LOCAL {name} = '{value}'")
         names = ", ".join(TABLES)
         try:
             await run(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
-            # Only an owner may; anybody else loads more slowly.
             self.owns = await self._connection.fetchval(_OWNS_ALL, list(TABLES))
-            if self.owns:
+            # Only an owner may, on one server; anybody else loads more slowly.
+            if self.owns and not await self._is_spread():
                 await run(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
                 self._removed = await self._removable()
                 self._freezes = await self._may_truncate()
@@ -123,7 +126,7 @@ class Loader:
                 "somebody else is using the database; stop the API or wait, and try again"
             ) from error
         for table in TABLES:
-            if await self._connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})"):  # noqa: S608
+            if await self._connection.fetchval(f"SELECT 1 FROM {table} LIMIT 1"):  # noqa: S608
                 raise SeedError(
                     f"the database is not empty: {table} has rows, and seeding adds to nothing; "
                     "give an empty database, or `mercenary up --fresh` to start anew"
@@ -134,6 +137,12 @@ class Loader:
             # Rows that come into a table emptied in the same transaction can be stored as frozen:
             # nobody has to look at them again, no vacuum and no index-only scan.
             await run(f"TRUNCATE {names}, {', '.join(HANGING)}")
+
+    async def _is_spread(self) -> bool:
+        """Whether the rows go to the servers of a cluster."""
+        if await self._connection.fetchval("SELECT to_regclass('pg_dist_partition')") is None:
+            return False
+        return bool(await self._connection.fetchval(_IS_SPREAD))
 
     async def _may_truncate(self) -> bool:
         """Whether no table but ours hangs on the ones to fill: one of somebody else's may hold rows
@@ -159,7 +168,9 @@ class Loader:
                 await run(removed.comment)
         for table, sequence in TABLES.items():
             if sequence:
-                await run(f"SELECT setval('{sequence}', max(id)) FROM {table} HAVING max(id) > 0")  # noqa: S608
+                last = await self._connection.fetchval(f"SELECT max(id) FROM {table}")  # noqa: S608
+                if last:  # in two statements, for a sequence is on one server of a cluster
+                    await run("SELECT setval($1, $2)", sequence, last)
         await run(_FORGET_EVERYTHING, clocks.current().fresh())
         await run("COMMIT")
         # Now rather than by autovacuum in the middle of what the data are wanted for.
@@ -175,6 +186,9 @@ async def _once(*parts: bytes) -> AsyncIterator[bytes]:
 _FORGET_EVERYTHING: Final = """
     INSERT INTO outbox (id, key, stamp, version, name, subject, tags)
     VALUES (nextval('outbox_id_seq'), 0, $1, 0, 'cache.purged', '*', '*')
+"""
+_IS_SPREAD: Final = """
+    SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'projects'::regclass)
 """
 _OWNS_ALL: Final = """
     SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class
