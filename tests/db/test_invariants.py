@@ -100,6 +100,37 @@ async def test_a_name_on_many_projects_is_told_once_with_their_number(seeded: st
     assert found.sample[0].true == "New"
 
 
+async def test_what_no_foreign_key_holds_on_a_cluster_is_checked(seeded: str) -> None:
+    """A row that names nobody, and an address that its user hasn't claimed."""
+    async with connected(seeded) as database:
+        for table, column in (("credentials", "user"), ("projects", "client"),
+                              ("proposals", "freelancer")):  # fmt: skip
+            name = f"fk_{table}_{column}_id"
+            await database.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        nobody = 1 + await database.fetchval("SELECT max(id) FROM users")
+        project = await database.fetchval("SELECT max(id) FROM projects")
+        proposal = await database.fetchval("SELECT max(id) FROM proposals")
+        user = await database.fetchval("SELECT max(user_id) FROM credentials")
+        for spoil, key in (
+            ("projects SET client_id = $1 WHERE id = $2", project),
+            ("proposals SET freelancer_id = $1 WHERE id = $2", proposal),
+            ("credentials SET user_id = $1 WHERE user_id = $2", user),
+        ):
+            await database.execute(f"UPDATE {spoil}", nobody, key)
+    found = {each.name: await checked(seeded, each.name) for each in INVARIANTS}
+    told = {
+        name: [(row.subject, row.true) for row in each.sample]
+        for name, each in found.items()
+        if each.violations
+    }
+    assert told == {
+        "project_client_names": [(f"project:{project}", "nobody")],
+        "proposal_freelancers": [(f"proposal:{proposal}", "nobody")],
+        "credential_users": [(f"user:{nobody}", "nobody")],
+        "user_addresses": [(f"user:{user}", "has claimed none")],
+    }
+
+
 async def _spoil(database: asyncpg.Connection, change: str, count: int) -> list[int]:
     """Spoil projects of different clients; the table `whole` has them as they were."""
     without_bids = "= 1, lowest" in change

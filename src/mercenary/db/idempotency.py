@@ -165,7 +165,7 @@ _LOCKED = (
 # Most keys are new, so only what can't be run comes back.
 _UNAVAILABLE = select(_LOCKED).where(or_(~_LOCKED.c.held, _LOCKED.c.answer.is_not(None)))
 # A cluster doesn't join what it is given with what lies on its shards: there it takes two trips.
-_LOCK_ALONE = select(
+_UNAVAILABLE_ON_SHARDS = select(
     _CLAIMED.c.number, func.pg_try_advisory_xact_lock(_CLAIMED.c.lock).label("held")
 )
 _NEW = rows_of(
@@ -246,7 +246,7 @@ async def _judged(tx: AsyncConnection, claims: Sequence[tuple[int, Claim]]) -> d
     asked = columns_of("claimed", _CLAIMED.c.keys(), rows)
     outcomes: dict[int, Any] = {}
     if is_sharded(tx):
-        locked = dict(map(tuple, (await tx.execute(_LOCK_ALONE, asked)).all()))
+        locked = dict(map(tuple, (await tx.execute(_UNAVAILABLE_ON_SHARDS, asked)).all()))
         answers = await select_answers(tx, [claim.key for _, claim in claims])
         for number, claim in claims:
             if claim.key in answers:

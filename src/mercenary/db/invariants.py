@@ -20,7 +20,7 @@ SAMPLE: Final = 20
 
 
 class Invariant(msgspec.Struct, frozen=True):
-    """A truth about the rows of `table`, whose ids are what `violations` is asked by.
+    """A truth about the rows of `table`, whose numbers in `key` are what `violations` is asked by.
 
     The statement's columns are `subject` (a resource such as project:17), `stored` and `true`.
     """
@@ -29,6 +29,7 @@ class Invariant(msgspec.Struct, frozen=True):
     table: str
     says: str
     violations: TextClause
+    key: str = "id"
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -74,27 +75,85 @@ INVARIANTS: Final = (
     Invariant(
         "project_client_names",
         "projects",
-        "client_name is the client's name in users",
+        "client_id is a user's, and client_name the name that the user has",
         text("""
             WITH named AS MATERIALIZED (
                 SELECT client_id, client_name, min(id) AS id, count(*) AS projects
                 FROM projects WHERE id > :after AND id <= :upto
                 GROUP BY client_id, client_name
+            ), known AS MATERIALIZED (
+                SELECT id, name, is_active FROM users WHERE id IN (SELECT client_id FROM named)
             )
             SELECT 'project:' || n.id || CASE WHEN n.projects > 1
                        THEN ' and ' || n.projects - 1 || ' more' ELSE '' END AS subject,
-                   n.client_name AS stored, u.name AS true
-            FROM named n JOIN users u ON u.id = n.client_id
-            WHERE n.client_name <> u.name
-              AND NOT (n.client_name = 'Erased user' AND NOT u.is_active)
+                   n.client_name AS stored, coalesce(u.name, 'nobody') AS true
+            FROM named n LEFT JOIN known u ON u.id = n.client_id
+            WHERE n.client_name IS DISTINCT FROM u.name
+              AND NOT (n.client_name = 'Erased user' AND u.id IS NOT NULL AND NOT u.is_active)
             ORDER BY n.id
+        """),
+    ),
+    # What foreign keys and a unique index hold on one server, and nobody on a cluster.
+    Invariant(
+        "proposal_freelancers",
+        "proposals",
+        "freelancer_id is a user's",
+        text("""
+            WITH bidders AS MATERIALIZED (
+                SELECT freelancer_id, min(id) AS id FROM proposals
+                WHERE id > :after AND id <= :upto
+                GROUP BY freelancer_id
+            ), known AS MATERIALIZED (
+                SELECT id FROM users WHERE id IN (SELECT freelancer_id FROM bidders)
+            )
+            SELECT 'proposal:' || b.id AS subject, 'user:' || b.freelancer_id AS stored,
+                   'nobody' AS true
+            FROM bidders b LEFT JOIN known u ON u.id = b.freelancer_id
+            WHERE u.id IS NULL
+            ORDER BY b.id
+        """),
+    ),
+    Invariant(
+        "credential_users",
+        "credentials",
+        "user_id is a user's who has this e-mail address",
+        text("""
+            WITH claimed AS MATERIALIZED (
+                SELECT user_id, email FROM credentials WHERE user_id > :after AND user_id <= :upto
+            ), known AS MATERIALIZED (
+                SELECT id, lower(email) AS email FROM users WHERE id > :after AND id <= :upto
+            )
+            SELECT 'user:' || c.user_id AS subject, 'an address is claimed' AS stored,
+                   CASE WHEN u.id IS NULL THEN 'nobody' ELSE 'another address' END AS true
+            FROM claimed c LEFT JOIN known u ON u.id = c.user_id
+            WHERE c.email IS DISTINCT FROM u.email
+            ORDER BY c.user_id
+        """),
+        key="user_id",
+    ),
+    Invariant(
+        "user_addresses",
+        "users",
+        "an e-mail address is claimed by its user in credentials, and so by one alone",
+        text("""
+            WITH known AS MATERIALIZED (
+                SELECT id, lower(email) AS email FROM users
+                WHERE id > :after AND id <= :upto AND email IS NOT NULL
+            ), claimed AS MATERIALIZED (
+                SELECT user_id, email FROM credentials WHERE user_id > :after AND user_id <= :upto
+            )
+            SELECT 'user:' || u.id AS subject, 'has an address' AS stored,
+                   'has claimed none' AS true
+            FROM known u LEFT JOIN claimed c ON c.user_id = u.id AND c.email = u.email
+            WHERE c.email IS NULL
+            ORDER BY u.id
         """),
     ),
 )
 
 _VIOLATIONS: Final = {each.name: each.violations for each in INVARIANTS}
 _BOUNDS: Final = {
-    each.table: text(f"SELECT min(id), max(id) FROM {each.table}")  # noqa: S608 - names of ours
+    each.table: text(f"SELECT min({each.key}), max({each.key}) FROM {each.table}")  # noqa: S608
     for each in INVARIANTS
 }
 

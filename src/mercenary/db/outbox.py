@@ -31,6 +31,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     select,
     text,
 )
@@ -183,27 +184,24 @@ _LOOK = select(
 )
 
 
-_LOOK_ON_SHARDS = select(
-    select(outbox.c.id).order_by(outbox.c.id).limit(1).scalar_subquery(), visible()
-)
+_LOOK_ON_SHARDS = select(outbox.c.id).order_by(outbox.c.id).limit(1)
 
 
 async def look(db: AsyncConnection, floor: int) -> tuple[bool, int, int]:
     """Whether there is a row above the id `floor`, and the lowest id of a running transaction.
 
     The third is a place in the log before which was committed whatever can be seen. On a cluster,
-    where each server has transactions of its own, all rows are looked at, and the second is 0.
+    where each server has transactions and a log of its own, all rows are looked at, and both are 0.
     """
     if is_sharded(db):
-        first, lsn = (await db.execute(_LOOK_ON_SHARDS)).one()
-        return first is not None, 0, lsn
+        return (await db.execute(_LOOK_ON_SHARDS)).scalar() is not None, 0, 0
     first, running, lsn = (await db.execute(_LOOK, {"floor": floor})).one()
     return first is not None, running, lsn
 
 
 _TAKE_TURN = select(func.pg_try_advisory_xact_lock(literal(LOCK_KEY, BigInteger())))
 _AGE = cast(extract("epoch", func.clock_timestamp() - outbox.c.created_at), sqlalchemy.Float())
-_OLDEST = (
+_oldest = (
     select(
         outbox.c.id,
         outbox.c.stamp,
@@ -213,12 +211,14 @@ _OLDEST = (
         outbox.c.version,
         outbox.c.key,
         outbox.c.tags,
-        visible(),
     )
     .where(_ABOVE)
     .order_by(outbox.c.id)
     .limit(bindparam("rows", type_=Integer()))
 )
+_OLDEST = _oldest.add_columns(visible())
+# A worker's place in its own log would say nothing.
+_OLDEST_ON_SHARDS = _oldest.add_columns(literal_column("0"))
 
 
 async def hold_rows(tx: AsyncConnection, rows: int, *, floor: int = 0) -> Held | None:
@@ -231,7 +231,8 @@ async def hold_rows(tx: AsyncConnection, rows: int, *, floor: int = 0) -> Held |
         return None
     # A statement of its own: the first one's snapshot may be older than the turn, and show rows
     # that the relay before has handed on.
-    found = (await tx.execute(_OLDEST, {"rows": rows, "floor": floor})).all()
+    oldest = _OLDEST_ON_SHARDS if is_sharded(tx) else _OLDEST
+    found = (await tx.execute(oldest, {"rows": rows, "floor": floor})).all()
     held = [
         Row(id, Event(name, subject, version, key, tuple(tags.split())), stamp, age)
         for id, stamp, age, name, subject, version, key, tags, _ in found

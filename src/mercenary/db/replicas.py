@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from mercenary.db.faults import is_timeout, lost_connection
 from mercenary.db.positions import Position, Standpoint, standpoint
 from mercenary.db.standing import Standing
+from mercenary.db.topology import is_sharded
 from mercenary.errors import ProblemError
 from mercenary.freshness import Demand
 
@@ -242,6 +243,9 @@ class Replicas:
             moment = monotonic()
             try:
                 async with self.asking() as connection:
+                    if is_sharded(connection):
+                        log.warning("no replica is used: a cluster has no log that tells of all")
+                        return
                     found = await standpoint(connection)
             except Exception as error:  # noqa: BLE001 - reads find out for themselves
                 log.info("the primary doesn't say how far it is", cause=repr(error))

@@ -18,7 +18,7 @@ COMMANDS: Final = {
     "vacuum": ("mercenary.cli.db.vacuum", "Show dead rows and when vacuum comes for them."),
     "bloat": ("mercenary.cli.db.bloat", "Show room that holds nothing."),
     "sizes": ("mercenary.cli.db.sizes", "Show what takes how much room."),
-    "check": ("mercenary.cli.db.check", "Recount what is stored twice."),
+    "check": ("mercenary.cli.db.check", "Recount what is stored twice, look for rows of nobody."),
     "pool": ("mercenary.cli.db.pool", "Show who is connected to the server."),
     "backup": ("mercenary.cli.db.backup", "Back the database up."),
     "verify": ("mercenary.cli.db.verify", "Prove that a backup can be restored."),

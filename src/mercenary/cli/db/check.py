@@ -1,4 +1,4 @@
-"""`mercenary db check`: whether what rows repeat of other rows is what those say."""
+"""`mercenary db check`: whether what rows say of other rows is true."""
 
 import sys
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ from mercenary.db.invariants import INVARIANTS, Checked, check
 @click.command()
 @as_json_option
 def command(as_json: bool) -> None:
-    """Recount what is stored twice: tallies of proposals, names of clients.
+    """Recount what is stored twice, and look for rows that name nobody.
 
+    Tallies of proposals, names of clients, addresses; what foreign keys can't hold on a cluster.
     In short statements, beside everybody who writes. Exit code 0 when all is as it must be, 1 when
     something isn't, 2 when the database can't be asked.
     """
