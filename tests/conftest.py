@@ -62,9 +62,16 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 @pytest.fixture(scope="session")
 async def template(postgres: EmbeddedPostgres) -> str:
     """The name of a migrated database to copy."""
-    await _run(postgres.uri, f"CREATE DATABASE {TEMPLATE}")
-    await upgrade(_database(postgres.uri, TEMPLATE))
+    await make_template(postgres)
     return TEMPLATE
+
+
+async def make_template(server: EmbeddedPostgres) -> None:
+    """Make TEMPLATE on a server where it is missing."""
+    there = f"SELECT EXISTS (SELECT FROM pg_database WHERE datname = '{TEMPLATE}')"
+    if server.run_sql(there) == "f":
+        await _run(server.uri, f"CREATE DATABASE {TEMPLATE}")
+        await upgrade(_database(server.uri, TEMPLATE))
 
 
 @pytest.fixture(scope="module")

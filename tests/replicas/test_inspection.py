@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import make_url
 
-from tests.db.test_inspection import answer, call
+from tests.db.versions.test_inspection import answer, call
 from tests.replicas.conftest import PATIENCE
 from tests.replicas.servers import Server, paused
 

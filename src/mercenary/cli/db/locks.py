@@ -5,27 +5,37 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import click
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.tree import Tree
 
 from mercenary.cli.db.showing import as_json_option, ask, show
 from mercenary.cli.spans import short
-from mercenary.db.inspection.activity import Session, locks
+from mercenary.db.inspection.activity import Locks, Session, locks
+
+PREPARED = "a prepared transaction: `mercenary db long --over 0` tells which, and how to end it"
 
 
 @click.command()
 @as_json_option
 def command(as_json: bool) -> None:
-    """Show who waits for a lock, below whom they wait for. Exit code 1 when anybody does."""
+    """Show who waits for a lock, below whom they wait for, and how to end it.
+
+    Exit code 0 when nobody waits, 1 when anybody does, 2 when the database can't be asked.
+    """
     found = ask(locks)
-    show(found, _tree, as_json=as_json)
-    sys.exit(1 if found else 0)
+    show(found, _picture, as_json=as_json)
+    sys.exit(1 if found.sessions else 0)
+
+
+def _picture(found: Locks) -> RenderableType:
+    shown = [_tree(found.sessions) if found.sessions else "Nobody waits for a lock."]
+    if found.role.hint:
+        shown.append(found.role.hint)
+    return Group(*shown)
 
 
 def _tree(sessions: Sequence[Session]) -> RenderableType:
-    if not sessions:
-        return "Nobody waits for a lock."
     tree = Tree("Who is waited for, and who waits")
     waiting: defaultdict[int, list[Session]] = defaultdict(list)
     for session in sessions:
@@ -33,7 +43,7 @@ def _tree(sessions: Sequence[Session]) -> RenderableType:
             waiting[pid].append(session)
     known = {session.pid for session in sessions}
     for pid in sorted(set(waiting) - known):
-        _hang(tree.add(f"[red]{pid or 'a prepared transaction'}"), pid, waiting, frozenset({pid}))
+        _hang(tree.add(f"[red]{pid or PREPARED}"), pid, waiting, frozenset({pid}))
     for session in sessions:
         if not session.blocked_by:
             _hang(tree.add(_line(session)), session.pid, waiting, frozenset({session.pid}))
@@ -54,7 +64,9 @@ def _hang(branch: Tree, pid: int, waiting: dict[int, list[Session]], above: froz
 def _line(session: Session) -> str:
     wants = f" wants {session.wants} on {session.on}" if session.wants else ""
     color = "yellow" if session.blocked_by else "red"
-    return (
-        f"[{color}]{session.pid}[/] {escape(session.application)} ({session.state}), transaction "
-        f"open for {short(session.transaction_seconds)}{wants}\n[dim]{escape(session.statement)}"
+    line = (
+        f"[{color}]{session.pid}[/] {escape(session.application or '(unnamed)')} "
+        f"({session.state or 'hidden'}), transaction open for "
+        f"{short(session.transaction_seconds)}{wants}\n[dim]{escape(session.statement)}[/]"
     )
+    return f"{line}\nto end it: {session.remedy}" if session.remedy else line

@@ -27,7 +27,12 @@ def command(as_json: bool) -> None:
 def _table(found: Connections) -> Table:
     title = f"{found.used} of {found.limit} connections, {found.reserved} kept for superusers"
     rows = [
-        (each.application or "(unnamed)", each.state, str(each.count), short(each.oldest_seconds))
+        (
+            each.application or "(unnamed)",
+            each.state,
+            str(each.count),
+            "-" if each.oldest_seconds is None else short(each.oldest_seconds),
+        )
         for each in found.groups
     ]
     return table_of(title, ("application", "state", "#connections", "#longest in it"), rows)

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import make_url
 
 from mercenary.cli import main
 from tests.db.conftest import connected
@@ -97,7 +98,8 @@ async def test_sizes_add_up(migrated_uri: str, migrated: asyncpg.Connection) -> 
 
 async def test_locks_show_who_is_waited_for_first(migrated_uri: str) -> None:
     async with queue_for_a_lock(migrated_uri) as (holder, second, third):
-        found = {each["pid"]: each for each in await answer(migrated_uri, "locks", exit_code=1)}
+        answered = await answer(migrated_uri, "locks", exit_code=1)
+        found = {each["pid"]: each for each in answered["sessions"]}
         told = (await call(migrated_uri, "locks")).output
     assert set(found) == {holder, second, third}
     assert found[holder]["blocked_by"] == []
@@ -106,7 +108,7 @@ async def test_locks_show_who_is_waited_for_first(migrated_uri: str) -> None:
     assert found[second]["wants"] == "AccessExclusiveLock"
     assert found[second]["on"] == "skills"
     assert told.index(str(holder)) < told.index(str(second)) < told.index(f"{third}")
-    assert await answer(migrated_uri, "locks") == []
+    assert (await answer(migrated_uri, "locks"))["sessions"] == []
 
 
 async def test_long_finds_a_transaction_that_was_left_open(migrated_uri: str) -> None:
@@ -114,11 +116,8 @@ async def test_long_finds_a_transaction_that_was_left_open(migrated_uri: str) ->
         await idle.execute("BEGIN")
         await idle.execute("INSERT INTO skills (id, name) VALUES (1, 'waiting')")
         found = await answer(migrated_uri, "long", "--over", "0", exit_code=1)
-        assert await answer(migrated_uri, "long", "--over", "3600") == {
-            "transactions": [],
-            "prepared": [],
-            "slots": [],
-        }
+        none = await answer(migrated_uri, "long", "--over", "3600")
+        assert none["transactions"] == none["prepared"] == none["slots"] == []
         await idle.execute("ROLLBACK")
     (open_,) = found["transactions"]
     assert open_["state"] == "idle in transaction"
@@ -235,6 +234,77 @@ async def test_stats_without_the_extension_say_how_to_get_it(
     result = await call(migrated_uri, "stats")
     assert result.exit_code == 2
     assert "CREATE EXTENSION pg_stat_statements" in result.output
+
+
+async def test_stats_without_a_version_that_tells_say_how_to_get_it(
+    migrated_uri: str, migrated: asyncpg.Connection
+) -> None:
+    """A database that came from an older server has its extensions until somebody updates them."""
+    await migrated.execute("DROP EXTENSION pg_stat_statements")
+    await migrated.execute("CREATE EXTENSION pg_stat_statements VERSION '1.7'")
+    result = await call(migrated_uri, "stats")
+    assert result.exit_code == 2
+    assert "ALTER EXTENSION pg_stat_statements UPDATE" in result.output
+    for version in ("1.8", "1.9"):
+        await migrated.execute(f"ALTER EXTENSION pg_stat_statements UPDATE TO '{version}'")
+        found = await answer(migrated_uri, "stats")
+        assert (found["since"] is None) is (version == "1.8")
+
+
+async def test_stats_tell_what_was_in_memory_of_each_table_and_its_indexes(
+    migrated_uri: str, migrated: asyncpg.Connection
+) -> None:
+    await migrated.execute("SELECT pg_stat_reset()")
+    await migrated.execute("SELECT count(*) FROM skills WHERE name = 'nothing'")
+    await migrated.execute("SELECT count(*) FROM users WHERE id = 1")
+    await _counted(migrated)
+    hits = (await answer(migrated_uri, "stats"))["hits"]
+    tables = {each["name"]: each for each in hits["by_table"]}
+    assert tables["users"]["index_hit_ratio"] is not None
+    assert tables["proposals"]["index_hit_ratio"] is None
+    for each in (hits, *tables.values()):
+        ratios = [value for name, value in each.items() if name.endswith("_ratio")]
+        assert all(ratio is None or 0 <= ratio <= 1 for ratio in ratios)
+
+
+async def test_stats_show_what_a_statement_wrote_to_the_log(
+    migrated_uri: str, migrated: asyncpg.Connection
+) -> None:
+    await migrated.execute("INSERT INTO skills (id, name) VALUES (1, 'writing')")
+    (first, *_) = (await answer(migrated_uri, "stats", "--by", "wal"))["statements"]
+    assert first["wal_bytes"] > 0
+    (ours,) = [
+        each
+        for each in (await answer(migrated_uri, "stats", "--limit", "1000"))["statements"]
+        if each["text"] and each["text"].startswith("INSERT INTO skills")
+    ]
+    assert ours["wal_bytes"] > 0
+
+
+@pytest.fixture
+async def onlooker(migrated_uri: str, migrated: asyncpg.Connection) -> AsyncIterator[str]:
+    """The same database for a role that PostgreSQL tells nothing of others."""
+    await migrated.execute("CREATE ROLE onlooker LOGIN")
+    yield make_url(migrated_uri).set(username="onlooker").render_as_string(hide_password=False)
+    await migrated.execute("DROP ROLE onlooker")
+
+
+async def test_stats_say_that_others_statements_are_hidden(
+    migrated_uri: str, migrated: asyncpg.Connection, onlooker: str
+) -> None:
+    await migrated.execute("SELECT count(*) AS of_another_role FROM skills")
+    found = await answer(onlooker, "stats", "--limit", "1000")
+    assert found["role"] == {"name": "onlooker", "sees_all": False}
+    assert None in {each["text"] for each in found["statements"]}
+    told = (await call(onlooker, "stats")).output
+    assert 'GRANT pg_read_all_stats TO "onlooker"' in " ".join(told.split())
+    assert "GRANT" not in (await call(migrated_uri, "stats")).output
+
+
+async def test_what_a_role_may_not_do_is_said_in_one_line(onlooker: str) -> None:
+    result = await call(onlooker, "stats", "--reset")
+    assert result.exit_code == 2
+    assert result.output.startswith("mercenary: the database's role may not do that: permission")
 
 
 async def test_pool_counts_connections_by_application(migrated_uri: str) -> None:
