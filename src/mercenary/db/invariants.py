@@ -171,3 +171,8 @@ async def check(
         count += len(rows)
         found += [Violation(*row) for row in rows[: sample - len(found)]]
     return Checked(invariant.name, invariant.says, count, found)
+
+
+async def check_all(db: AsyncConnection) -> Sequence[Checked]:
+    """Look through all invariants, one after the other."""
+    return [await check(db, each) for each in INVARIANTS]

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 import click
 from rich.table import Table
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.cli.db.showing import as_json_option, ask, show
-from mercenary.db.invariants import INVARIANTS, Checked, check
+from mercenary.db.invariants import Checked, check_all
 
 
 @click.command()
@@ -20,14 +19,10 @@ def command(as_json: bool) -> None:
     In short statements, beside everybody who writes. Exit code 0 when all is as it must be, 1 when
     something isn't, 2 when the database can't be asked.
     """
-    checked = ask(_check_all)
+    checked = ask(check_all)
     show(checked, _table, as_json=as_json)
     if any(each.violations for each in checked):
         sys.exit(1)
-
-
-async def _check_all(db: AsyncConnection) -> Sequence[Checked]:
-    return [await check(db, each) for each in INVARIANTS]
 
 
 def _table(checked: Sequence[Checked]) -> Table:

@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 
 from mercenary import settings
 from mercenary.cli import main
-from mercenary.ops.backups import DUMP, MANIFEST
+from mercenary.ops.backups.dumps import DUMP
+from mercenary.ops.backups.folders import MANIFEST
 from mercenary.seeding.seed import seed
 from tests.db.conftest import connected
 
