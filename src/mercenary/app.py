@@ -102,7 +102,7 @@ class Application:
         engine.use(database)
         url = self.settings.cache_config.default.cache_redis_url
         valkey.use(valkey.Valkey(url, seconds=self.settings.valkey_timeout))
-        kept = caches.Caches(self.settings, self.database_uri, database.pool_counts)
+        kept = caches.Caches(self.settings, self.database_uri, database.counts)
         caches.use(kept)
         kept.start()
 

@@ -1,6 +1,8 @@
 """What processes count is readable by all of the host, and outlives whoever counted it."""
 
 import asyncio
+import json
+import os
 import subprocess
 import sys
 import time
@@ -8,10 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from mercenary.app import Application
 from mercenary.cache import caches, counters, scoreboard
 from mercenary.cache.scoreboard import Scoreboard
+from mercenary.cli import main
 
 NAMES = ("hits_total", "bytes")
 
@@ -134,6 +138,26 @@ async def test_an_application_tells_all_that_it_counts(
         while reader.read().totals["answers_absent_total"] == before:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     reader.close()
+
+
+async def test_pool_tells_of_the_workers_while_the_server_takes_nobody(
+    application: Application,
+) -> None:
+    path = caches.path_of(application.settings, application.database_uri)
+    environment = {
+        "SQLALCHEMY_DATABASE_URI": "postgresql://nobody@127.0.0.1:1/nothing",
+        "MERCENARY_SHARED_MEMORY": str(path),
+    }
+    arguments = ("db", "pool", "--json")
+    result = await asyncio.to_thread(CliRunner().invoke, main, arguments, env=environment)
+    assert result.exit_code == 2
+    found = json.loads(result.stdout)
+    assert found["server"] is None
+    assert "can't be asked" in found["fault"]
+    (worker,) = found["workers"]
+    assert worker["pid"] == os.getpid()
+    options = application.settings.sqlalchemy_engine_options
+    assert worker["counters"]["pool_most"] == options.pool_size + options.max_overflow
 
 
 def test_each_name_is_there_once_and_explained() -> None:

@@ -42,7 +42,7 @@ async def opened(database_uri: str) -> AsyncIterator[Open]:
 
 
 def counted(database: Database, *names: str) -> list[float]:
-    figures = database.pool_counts()
+    figures = database.counts()
     return [figures[f"pool_{name}"] for name in names]
 
 

@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 from sqlalchemy import make_url
 
+from mercenary.app import Application
+from mercenary.db.replicas import Replicas
 from tests.db.versions.test_inspection import answer, call
 from tests.replicas.conftest import PATIENCE
 from tests.replicas.servers import Server, paused
@@ -76,6 +79,21 @@ async def test_a_role_that_may_not_see_positions_is_told_so(
         assert "pg_monitor" in told.output
     finally:
         primary.run_sql("DROP ROLE curious")
+
+
+async def test_each_worker_tells_what_its_replicas_answered(
+    application: Application, client: httpx.AsyncClient, replicas: Replicas
+) -> None:
+    """`mercenary db pool`, within a second or two."""
+    answered = 0
+    async with asyncio.timeout(PATIENCE):
+        while not answered:
+            await client.get("/api/v1/skills", headers={"Cache-Control": "no-store"})
+            (worker,) = (await answer(application.database_uri, "pool"))["workers"]
+            answered = worker["counters"]["replicas_answered_total"]
+    assert worker["counters"]["replicas_named"] == worker["counters"]["replicas_used"] == 2
+    told = (await call(application.database_uri, "pool")).output
+    assert "2 of 2" in told
 
 
 async def until(uri: str, holds: Any) -> Any:

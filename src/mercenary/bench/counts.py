@@ -123,7 +123,7 @@ async def _opened(settings: Settings, uri: str) -> AsyncIterator[None]:
         settings.cache_config.default.cache_redis_url, seconds=settings.valkey_timeout
     )
     valkey.use(cache)
-    kept = caches.Caches(settings, uri, database.pool_counts)
+    kept = caches.Caches(settings, uri, database.counts)
     kept.start()
     caches.use(kept)
     try:

@@ -39,10 +39,13 @@ class Caches:
     """
 
     def __init__(
-        self, settings: Settings, database_uri: str, pool_counts: Callable[[], Mapping[str, float]]
+        self,
+        settings: Settings,
+        database_uri: str,
+        database_counts: Callable[[], Mapping[str, float]],
     ) -> None:
         path = path_of(settings, database_uri)
-        self._pool_counts = pool_counts
+        self._database_counts = database_counts
         self.clocks = Clocks(path)
         self.scoreboard = Scoreboard(path, counters.NAMES)
         self._writing: asyncio.Task[None] | None = None
@@ -96,7 +99,7 @@ class Caches:
             await asyncio.sleep(WRITE_SECONDS)
 
     def _write(self) -> None:
-        self.scoreboard.write(counters.snapshot(self, self._pool_counts()))
+        self.scoreboard.write(counters.snapshot(self, self._database_counts()))
 
 
 def path_of(settings: Settings, database_uri: str) -> Path:

@@ -32,7 +32,8 @@ host hadn't moved itself), subscriptions (each empties the host's memory).
 `delay_below_N_us_total` are changes by the time from their transaction to their being applied here:
 under N µs and not under half of it, the last one all that took longer; `delay_seconds_total` is
 their sum.
-`pool_…` is the pool of connections to the database, as `db/pool.py` explains.
+`pool_…` is the pool of connections to the database, as `db/pool.py` explains, and `replicas_…` what
+its replicas answered, as `db/replicas.py` does.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,7 +45,7 @@ from mercenary.cache.listener import ListenerMeasures
 from mercenary.cache.shelf import ShelfMeasures
 from mercenary.cache.tiers import TierMeasures, Tiers
 from mercenary.cache.valkey import Valkey, ValkeyMeasures
-from mercenary.db import pool
+from mercenary.db import pool, replicas
 from mercenary.measures import durations
 
 if TYPE_CHECKING:
@@ -109,11 +110,12 @@ NAMES: Final = (
     *DELAYS,
     "delay_seconds_total",
     *pool.NAMES,
+    *replicas.NAMES,
 )
 """Every name of a snapshot, in its order."""
 
 
-def snapshot(caches: "Caches", pool_counts: Mapping[str, float]) -> dict[str, float]:
+def snapshot(caches: "Caches", database_counts: Mapping[str, float]) -> dict[str, float]:
     """What the process has counted by now, by `NAMES`. It takes 30 µs."""
     clocks, listener = caches.clocks, caches.listener.measures
     heard = clocks.heard
@@ -127,6 +129,6 @@ def snapshot(caches: "Caches", pool_counts: Mapping[str, float]) -> dict[str, fl
         monotonic() - heard if heard else float("inf"),
         *listener.delays.buckets,
         listener.delays.total,
-        *pool_counts.values(),
+        *database_counts.values(),
     )
     return dict(zip(NAMES, map(float, values), strict=True))

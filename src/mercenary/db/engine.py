@@ -17,7 +17,7 @@ from mercenary.db.discretion import keep_values_out
 from mercenary.db.ids import IdBlocks
 from mercenary.db.pool import CountedPool, pool_of
 from mercenary.db.pooler import connect_args, is_pooled
-from mercenary.db.replicas import Replica, Replicas
+from mercenary.db.replicas import Replica, Replicas, snapshot
 from mercenary.db.standing import Standing
 from mercenary.db.topology import Topology
 from mercenary.db.uri import asyncpg_url
@@ -107,9 +107,11 @@ class Database:
         """Each batch in use, by the name of its query: what is measured about them."""
         return {query.name: batch for query, batch in self._batches.items()}
 
-    def pool_counts(self) -> dict[str, float]:
-        """What the pool to the primary has counted and holds, by `pool.NAMES`."""
-        return pool_of(self.engine).snapshot(len(self._readers) + len(self._writers))
+    def counts(self) -> dict[str, float]:
+        """What the pool to the primary has counted and holds, by `pool.NAMES`, and what became of
+        reads that replicas may answer, by `replicas.NAMES`."""
+        pool = pool_of(self.engine).snapshot(len(self._readers) + len(self._writers))
+        return pool | snapshot(self.replicas)
 
     async def close(self) -> None:
         """Let every batch finish, then give the connections back."""

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -23,6 +23,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from mercenary.db.faults import is_timeout, lost_connection
+from mercenary.db.pool import pool_of
 from mercenary.db.positions import Position, Standpoint, standpoint
 from mercenary.db.standing import Standing
 from mercenary.db.topology import is_sharded
@@ -65,6 +66,35 @@ class ReplicaMeasures:
     """Runs that failed on a replica for another reason, as a conflict with what it replays."""
     left_out: int = 0
     """How often a replica that was in use became none."""
+
+
+_COUNTERS: Final = tuple(each.name for each in fields(ReplicaMeasures))
+_POOLS: Final = ("pool_in_use", "pool_waiting", "pool_timeouts_total")
+NAMES: Final = (
+    "replicas_named",
+    "replicas_used",
+    *(f"replicas_{name}_total" for name in _COUNTERS),
+    *(f"replicas_{name}" for name in _POOLS),
+)
+"""Every name of `snapshot`, in its order."""
+
+
+def snapshot(replicas: "Replicas | None") -> dict[str, float]:
+    """What a worker knows of its replicas, by `NAMES`; all 0 where it has none.
+
+    `replicas_named` are those of the settings and `replicas_used` those that may be asked now; then
+    come `ReplicaMeasures`, and the sums of their pools (`pool.py`).
+    """
+    if replicas is None:
+        return dict.fromkeys(NAMES, 0.0)
+    pools = [pool_of(each.engine).snapshot(len(each.readers)) for each in replicas.replicas]
+    values = (
+        len(replicas.replicas),
+        sum(each.fault is None for each in replicas.replicas),
+        *(getattr(replicas.measures, name) for name in _COUNTERS),
+        *(sum(pool[name] for pool in pools) for name in _POOLS),
+    )
+    return dict(zip(NAMES, map(float, values), strict=True))
 
 
 class _Sample(NamedTuple):

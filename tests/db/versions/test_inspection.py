@@ -111,6 +111,32 @@ async def test_locks_show_who_is_waited_for_first(migrated_uri: str) -> None:
     assert (await answer(migrated_uri, "locks"))["sessions"] == []
 
 
+async def test_locks_are_told_to_whom_postgresql_hides_what_others_do(
+    migrated_uri: str, onlooker: str
+) -> None:
+    async with queue_for_a_lock(migrated_uri) as (holder, second, third):
+        result = await call(onlooker, "locks")
+    assert result.exit_code == 1
+    for pid in (holder, second, third):
+        assert str(pid) in result.output
+    assert "GRANT pg_read_all_stats" in result.output
+
+
+async def test_locks_and_long_say_how_to_end_it(migrated_uri: str) -> None:
+    """Who works is cancelled; who only holds a transaction open is ended."""
+    async with queue_for_a_lock(migrated_uri) as (holder, second, _):
+        sessions = (await answer(migrated_uri, "locks", exit_code=1))["sessions"]
+        found = (await answer(migrated_uri, "long", "--over", "0", exit_code=1))["transactions"]
+        short = await answer(migrated_uri, "long", "--over", "0", "--limit", "1", exit_code=1)
+    remedies = {each["pid"]: each["remedy"] for each in sessions}
+    assert remedies[holder] == f"SELECT pg_terminate_backend({holder})"
+    assert remedies[second] is None
+    remedies = {each["pid"]: each["remedy"] for each in found}
+    assert remedies[holder] == f"SELECT pg_terminate_backend({holder})"
+    assert remedies[second] == f"SELECT pg_cancel_backend({second})"
+    assert [each["pid"] for each in short["transactions"]] == [holder]
+
+
 async def test_long_finds_a_transaction_that_was_left_open(migrated_uri: str) -> None:
     async with connected(migrated_uri) as idle:
         await idle.execute("BEGIN")
@@ -313,6 +339,16 @@ async def test_pool_counts_connections_by_application(migrated_uri: str) -> None
             one = await stack.enter_async_context(connected(migrated_uri))
             await one.execute("SET application_name = 'three of a kind'")
         found = await answer(migrated_uri, "pool")
-    groups = {each["application"]: each["count"] for each in found["groups"]}
+    server = found["server"]
+    groups = {each["application"]: each["count"] for each in server["groups"]}
     assert groups["three of a kind"] == 3
-    assert found["used"] == sum(each["count"] for each in found["groups"])
+    assert server["used"] == sum(each["count"] for each in server["groups"])
+    assert found["workers"] == []
+
+
+async def test_pool_counts_those_whose_doings_are_hidden(migrated_uri: str, onlooker: str) -> None:
+    async with connected(migrated_uri) as one:
+        await one.execute("SET application_name = 'somebody else'")
+        server = (await answer(onlooker, "pool"))["server"]
+    states = {each["application"]: each["state"] for each in server["groups"]}
+    assert states["somebody else"] == "hidden"
