@@ -20,6 +20,7 @@ from mercenary.cli.db.showing import (
 from mercenary.db.inspection.hits import Hits, hits
 from mercenary.db.inspection.privileges import Role, role
 from mercenary.db.inspection.statements import ORDERS, Statement, reset, statistics
+from mercenary.ops.naming import names, shape
 
 HIDDEN = "(another role's)"
 
@@ -42,8 +43,8 @@ def command(by: str, limit: int, anew: bool, as_json: bool) -> None:
     """Show the statements that took most time, came most often, or read or wrote most.
 
     By pg_stat_statements; where that is missing, the exit code is 2 and it is said how to get it.
-    A ratio of hits is what PostgreSQL had in its own memory; of what it hadn't, the system may have
-    had much in its own.
+    The product's own go by their names, which `mercenary db explain` takes. A ratio of hits is what
+    PostgreSQL had in its own memory; of what it hadn't, the system may have had much in its own.
     """
     if anew:
         ask(_reset)
@@ -54,7 +55,21 @@ def command(by: str, limit: int, anew: bool, as_json: bool) -> None:
         found = await statistics(db, by=by, most=limit)
         return Stats(await role(db), found.since, found.statements, await hits(db))
 
-    show(ask(stats), _tables, as_json=as_json)
+    found = ask(stats)
+    show(
+        msgspec.structs.replace(found, statements=_named(found.statements)),
+        _tables,
+        as_json=as_json,
+    )
+
+
+def _named(statements: Sequence[Statement]) -> Sequence[Statement]:
+    """The statements with the names of the product's queries."""
+    by_shape = names()
+    return [
+        msgspec.structs.replace(each, name=by_shape.get(shape(each.text or "")))
+        for each in statements
+    ]
 
 
 async def _reset(db: AsyncConnection) -> None:
@@ -84,7 +99,7 @@ def _statements(title: str, statements: Sequence[Statement]) -> RenderableType:
                 bytes_text(each.spilled_bytes) if each.spilled_bytes else "-",
                 bytes_text(each.wal_bytes) if each.wal_bytes else "-",
             ),
-            each.text or HIDDEN,
+            f"{each.name}: {each.text}" if each.name else each.text or HIDDEN,
         )
         for each in statements
     ]

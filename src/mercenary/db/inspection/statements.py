@@ -36,7 +36,8 @@ class Statement(msgspec.Struct, frozen=True):
 
     `share` is of the time of all statements and `hit_ratio` of the blocks that were found in
     memory, both 0 to 1; `spilled_bytes` were written to temporary files, `wal_bytes` to the log.
-    `id` and `text` are None where another role sent it and ours may not see them.
+    `id` and `text` are None where another role sent it and ours may not see them. `name` is that of
+    the product's query (`ops/naming.py`), where it is known.
     """
 
     id: int | None
@@ -49,6 +50,7 @@ class Statement(msgspec.Struct, frozen=True):
     spilled_bytes: int
     wal_bytes: int
     text: str | None
+    name: str | None = None
 
 
 class Statistics(msgspec.Struct, frozen=True):
