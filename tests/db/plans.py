@@ -1,102 +1,58 @@
-"""What PostgreSQL does for a statement: its plan, executed and counted."""
+"""What tests look for in a plan that `mercenary.db.plans` has read."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
-from sqlalchemy import CompoundSelect, Select
-from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy import Executable
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
 
-_DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
+from mercenary.db.plans import Plan, explain
+from mercenary.db.sending import sent
+from mercenary.db.uri import asyncpg_url
 
 
-class Plan:
-    """An executed plan, and what it looked at."""
-
-    def __init__(self, root: dict[str, Any]) -> None:
-        self.nodes = list(_nodes(root))
-
-    @property
-    def rows(self) -> int:
-        """Rows that scans looked at, those that they threw away among them."""
-        return sum(
-            round(node["Actual Loops"] * (node["Actual Rows"] + _removed(node)))
-            for node in self.nodes
-            if "Scan" in node["Node Type"] and node["Node Type"] != "CTE Scan"
-        )
-
-    @property
-    def sorted_rows(self) -> int:
-        """The largest input of a sort."""
-        return max(
-            (
-                round(below["Actual Rows"] * below["Actual Loops"])
-                for node in self.nodes
-                if "Sort" in node["Node Type"]
-                for below in node["Plans"]
-            ),
-            default=0,
-        )
-
-    @property
-    def scans(self) -> set[tuple[str, str]]:
-        """Each kind of scan with the index or else the table that it read."""
-        return {
-            (node["Node Type"], node.get("Index Name") or node["Relation Name"])
-            for node in self.nodes
-            if {"Index Name", "Relation Name"} & set(node) and node["Actual Loops"]
-        }
-
-    @property
-    def read_whole(self) -> set[str]:
-        """The tables that were read from end to end."""
-        return {
-            node["Relation Name"]
-            for node in self.nodes
-            if node["Node Type"] == "Seq Scan" and node["Actual Loops"]
-        }
+@asynccontextmanager
+async def planning(uri: str) -> AsyncIterator[AsyncConnection]:
+    """A connection on which nothing is compiled, which would take longer than what is planned."""
+    options = {"server_settings": {"jit": "off"}}
+    engine = create_async_engine(asyncpg_url(uri), poolclass=NullPool, connect_args=options)
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
 
 
 async def plan_of(
-    connection: asyncpg.Connection,
-    statement: Select[Any] | CompoundSelect[Any],
-    parameters: dict[str, Any],
-    *,
-    for_values: bool,
+    db: AsyncConnection, statement: Executable, parameters: dict[str, Any], *, for_values: bool
 ) -> Plan:
     """Execute a statement as it is planned for these values, or for any."""
-    mode = "custom" if for_values else "generic"
-    compiled = statement.compile(dialect=_DIALECT)
-    values = compiled.construct_params(parameters)
-    literals = ", ".join(_literal(values[name]) for name in compiled.positiontup or ())
-    await connection.execute(f"SET plan_cache_mode = force_{mode}_plan")
-    await connection.execute(f"PREPARE asked AS {compiled}")
-    try:
-        explained = await connection.fetchval(
-            "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE asked"
-            + (f"({literals})" if literals else "")
-        )
-    finally:
-        await connection.execute("DEALLOCATE asked")
-    return Plan(json.loads(explained)[0]["Plan"])
+    text, values = sent(statement, parameters)
+    return await explain(db, text, values, generic=not for_values)
 
 
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for below in node.get("Plans", ()):
-        yield from _nodes(below)
-
-
-def _removed(node: dict[str, Any]) -> float:
-    return float(
-        sum(
-            node.get(name, 0)
-            for name in ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-        )
+def rows_looked_at(plan: Plan) -> float:
+    """Rows that scans looked at, those that they threw away among them."""
+    return sum(
+        node.rows + node.removed
+        for node in plan.root.walk()
+        if "Scan" in node.kind and node.kind != "CTE Scan"
     )
 
 
-def _literal(value: Any) -> str:
-    text = "{" + ",".join(map(str, value)) + "}" if isinstance(value, list) else str(value)
-    return "'" + text.replace("'", "''") + "'"
+def sorted_rows(plan: Plan) -> float:
+    """The largest input of a sort."""
+    inputs = (
+        below.rows for node in plan.root.walk() if "Sort" in node.kind for below in node.below
+    )
+    return max(inputs, default=0)
+
+
+def scans(plan: Plan) -> set[tuple[str, str]]:
+    """Each kind of scan with the index or else the table that it read."""
+    return {(node.kind, node.on) for node in plan.root.walk() if node.on and node.loops}
+
+
+def read_whole(plan: Plan) -> set[str]:
+    """The tables that were read from end to end."""
+    return {name for kind, name in scans(plan) if kind == "Seq Scan"}

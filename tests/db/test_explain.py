@@ -7,12 +7,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import make_url
+from sqlalchemy.exc import IntegrityError
 
 from mercenary import settings
+from mercenary.catalogue import QUERIES
 from mercenary.cli import main
+from mercenary.cli.db.explain import UNPLANNED
+from mercenary.db.examples import examples
+from mercenary.db.plans import explain, foresee
+from mercenary.db.sending import sent
 from mercenary.local.valkey import EmbeddedValkey
 from mercenary.seeding.seed import seed
 from tests.db.conftest import connected
+from tests.db.plans import planning
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +96,31 @@ async def test_each_step_has_its_own_time_and_blocks(environment: dict[str, str]
     assert all(node["hit"] + node["read"] < pages for node in found if node is not scan)
 
 
+@pytest.mark.parametrize("statement", ["ORDER BY amount DESC", "WHERE id > 0 ORDER BY amount"])
+async def test_what_is_sorted_for_its_first_rows_gets_an_index_in_that_order(
+    environment: dict[str, str], statement: str
+) -> None:
+    (advice,) = (await _explained(environment, f"SELECT * FROM bare {statement} LIMIT 5"))["advice"]
+    assert advice["index"] == "CREATE INDEX ON bare (amount)"
+    assert advice["reason"] == "Sort was handed 20,000 rows of bare for 5"
+    assert advice["after_ms"] is not None
+
+
+async def test_a_sort_behind_equal_values_gets_an_index_that_begins_with_them(
+    environment: dict[str, str], uri: str
+) -> None:
+    async with connected(uri) as connection:
+        await connection.execute("""
+            CREATE TABLE halves AS
+            SELECT n AS id, n * 7 % 100 AS amount, CASE n % 2 WHEN 0 THEN 'even' ELSE 'odd' END half
+            FROM generate_series(1, 20000) n;
+            ANALYZE halves;
+        """)
+    statement = "SELECT * FROM halves WHERE half = 'odd' ORDER BY amount, id DESC LIMIT 5"
+    (advice,) = (await _explained(environment, statement))["advice"]
+    assert advice["index"] == "CREATE INDEX ON halves (half, amount, id DESC)"
+
+
 async def test_what_a_statement_changes_is_rolled_back(
     environment: dict[str, str], uri: str
 ) -> None:
@@ -98,9 +130,65 @@ async def test_what_a_statement_changes_is_rolled_back(
         assert await connection.fetchval("SELECT count(*) FROM bare") == 20_000
 
 
+async def test_a_name_shows_its_query_for_what_the_database_holds(
+    environment: dict[str, str],
+) -> None:
+    explained = await _explained(environment, "projects.posted")
+    found = nodes(explained["plan"]["root"])
+    assert any(str(node["on"]).startswith("idx_projects_client_") for node in found)
+    assert sum(node["rows"] for node in found) > 0
+    page = await _explained(environment, "projects.select_project_pages:-budget?published,status")
+    assert "idx_projects_status_budget" in {node["on"] for node in nodes(page["plan"]["root"])}
+
+
+async def test_a_generic_plan_is_for_any_values(environment: dict[str, str]) -> None:
+    """A plan for the values at hand has them in its conditions."""
+
+    def conditions(explained: dict[str, Any]) -> str:
+        return str([node["details"] for node in nodes(explained["plan"]["root"])])
+
+    assert "$1" in conditions(await _explained(environment, "proposals.lowest_bids", "--generic"))
+    assert "$1" not in conditions(await _explained(environment, "proposals.lowest_bids"))
+    statement = "SELECT * FROM projects WHERE id = $1"
+    explained = await _explained(environment, statement, "--generic")
+    assert "(id = $1)" in conditions(explained)
+    assert explained["plan"]["execution_ms"] is None
+
+
+async def test_without_a_name_the_queries_are_listed(environment: dict[str, str]) -> None:
+    result = await call(environment, "--json")
+    assert result.exit_code == 0, result.exception
+    listed = {each["name"]: each["forms"] for each in json.loads(result.output)}
+    assert listed.keys() == QUERIES.keys()
+    assert "created_at?published" in listed["projects.select_project_pages"]
+    assert "projects.posted" in (await call(environment)).output
+
+
+async def test_every_query_can_be_explained_by_what_the_database_holds(uri: str) -> None:
+    """Executed, or at least planned where a made-up row breaks a rule of the tables."""
+    refused = set()
+    async with planning(uri) as db:
+        for name, query in QUERIES.items():
+            statement = next(iter(query.forms().values()))
+            if UNPLANNED.match(str(statement)):
+                continue
+            text, parameters = sent(statement, await examples(db, statement))
+            await db.rollback()
+            for generic in (False, True):
+                try:
+                    await explain(db, text, parameters, generic=generic)
+                except IntegrityError:
+                    refused.add(name)
+                    await foresee(db, text, parameters, generic=generic)
+    assert refused <= {"auth.insert_tokens", "users.insert_skills", "projects.insert_skills"}
+
+
 @pytest.mark.parametrize(
     ("what", "says"),
     [
+        ("projects.postd", "there is no query projects.postd; is it projects.posted"),
+        ("projects.posted:wrong", "projects.posted has no form wrong"),
+        ("outbox.vacuum", "PostgreSQL has no plan for VACUUM"),
         ("SELECT * FROM nowhere", 'relation "nowhere" does not exist'),
         ("/api/v1/nothing", "is 404"),
         ("/api/v1/projects?status=wrong", "is 422"),
@@ -122,8 +210,8 @@ async def test_a_statement_that_reads_well_gets_no_advice(environment: dict[str,
     assert explained["advice"] == []
 
 
-async def _explained(environment: dict[str, str], statement: str) -> Any:
-    result = await call(environment, statement, "--json")
+async def _explained(environment: dict[str, str], *asked: str) -> Any:
+    result = await call(environment, *asked, "--json")
     assert result.exit_code == 0, result.output
     (explained,) = json.loads(result.output)
     return explained

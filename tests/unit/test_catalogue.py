@@ -17,7 +17,7 @@ from mercenary.projects import queries as projects
 
 # They ask the catalogs of PostgreSQL or Citus, or set something.
 NO_QUERIES_OF_THE_PRODUCT = {
-    f"mercenary.db.{name}" for name in ("distribution", "plans", "standing")
+    f"mercenary.db.{name}" for name in ("advice", "distribution", "plans", "standing")
 }
 
 

@@ -7,7 +7,7 @@ from mercenary.db.plans import Plan, read
 
 def step(kind: str, total: float, *below: dict[str, Any], **others: Any) -> dict[str, Any]:
     given = {"Node Type": kind, "Actual Total Time": total, "Actual Loops": 1}
-    rows = {"Actual Rows": 1, "Plan Rows": 1}
+    rows = {"Actual Rows": 1, "Plan Rows": 1, "Plan Width": 8}
     return given | rows | {"Plans": list(below)} | others
 
 

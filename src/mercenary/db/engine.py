@@ -82,13 +82,16 @@ class Database:
     @asynccontextmanager
     async def taking_time(self, seconds: float) -> AsyncIterator[AsyncConnection]:
         """A connection of its own, outside of the pool, whose statements may take `seconds`."""
+        topology = Topology(sharded=self.settings.sharded)
         engine = create_async_engine(
             self.engine.url,
             poolclass=NullPool,
             hide_parameters=True,
+            execution_options=topology.options,
             connect_args=connect_args(self.settings, seconds),
         )
         keep_values_out(engine)
+        topology.watch(engine)
         try:
             async with engine.connect() as connection:
                 yield connection

@@ -37,7 +37,9 @@ class NamedQuery:
         declared = self._on_shards if sharded else self.declared
         if isinstance(declared, Composed):
             return declared.forms(sharded=sharded)
-        return declared if isinstance(declared, Mapping) else {PLAIN: declared}
+        if isinstance(declared, Mapping):
+            return {str(form): statement for form, statement in declared.items()}
+        return {PLAIN: declared}
 
 
 class Catalogue(Mapping[str, NamedQuery]):

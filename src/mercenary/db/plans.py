@@ -1,17 +1,18 @@
-"""What PostgreSQL did for a statement: its plan, executed, timed and counted.
+"""What PostgreSQL does for a statement: its plan, and what became of it once it was executed.
 
 `explain` executes a statement within a transaction that is rolled back, and reads the plan as a
 tree of `Node`s. What a node took itself is what it took in all without what those below it took.
+`foresee` has it planned only. Either plans for the given values, or, `generic`, for any: as
+PostgreSQL does with a prepared statement that it has executed some times.
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Row, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 # Fields of EXPLAIN's JSON that say what a node looks for, in the order in which people read them.
@@ -29,8 +30,9 @@ _REMOVED: Final = (
 class Node(msgspec.Struct, frozen=True):
     """A step of a plan. Rows are of all its loops together, times milliseconds, blocks of 8 KiB.
 
-    `on` is the table or index it reads. `estimated` is what the planner took `rows` to be,
-    `removed` what it read and threw away, `spilled` what it wrote to temporary files in blocks.
+    `on` is the table or index it reads. `estimated` is what the planner took `rows` to be, of
+    `width` bytes each, `removed` what it read and threw away, `spilled` what it wrote to temporary
+    files in blocks. One that wasn't executed has no loops, and nothing counted.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Node(msgspec.Struct, frozen=True):
     loops: int
     rows: float
     estimated: float
+    width: int
     removed: float
     total_ms: float
     self_ms: float
@@ -56,11 +59,14 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """An executed plan; times are milliseconds. `settings` are those that differ from defaults."""
+    """A plan; times are milliseconds. `settings` are those that differ from defaults.
+
+    `execution_ms` is None where it wasn't executed.
+    """
 
     root: Node
     planning_ms: float
-    execution_ms: float
+    execution_ms: float | None
     settings: dict[str, str]
 
     @property
@@ -69,46 +75,128 @@ class Plan(msgspec.Struct, frozen=True):
         return max(self.root.walk(), key=lambda node: node.self_ms)
 
 
-class Advice(msgspec.Struct, frozen=True):
-    """An index that might help, and the statement's time without and with it, where it was tried.
-
-    `untried` is why it wasn't.
-    """
-
-    index: str
-    reason: str
-    before_ms: float
-    after_ms: float | None
-    untried: str | None
+EXECUTED: Final = "ANALYZE, BUFFERS, SETTINGS, FORMAT JSON"
+_FORESEEN: Final = "SUMMARY, SETTINGS, FORMAT JSON"
 
 
-async def explain(db: AsyncConnection, statement: str, parameters: Sequence[Any] = ()) -> Plan:
-    """Execute a statement and roll it back. Sequences that it draws from stay drawn from.
+async def explain(
+    db: AsyncConnection,
+    statement: str,
+    parameters: Sequence[Any] = (),
+    *,
+    generic: bool = False,
+) -> Plan:
+    """Execute a statement and roll it back, within the transaction under way if there is one.
 
-    `parameters` stand for `$1` and so on; the plan is for these values.
+    Sequences that it draws from stay drawn from.
+
+    `parameters` stand for `$1` and so on.
 
     Raises:
         DBAPIError: PostgreSQL doesn't take the statement, or it took too long.
     """
-    async with db.begin() as transaction:
-        plan = await _executed(db, statement, parameters)
+    return await _rolled_back(db, EXECUTED, statement, parameters, generic=generic)
+
+
+async def foresee(
+    db: AsyncConnection,
+    statement: str,
+    parameters: Sequence[Any] | None = None,
+    *,
+    generic: bool = False,
+) -> Plan:
+    """Plan a statement and don't execute it. A generic plan needs no parameters.
+
+    Raises:
+        DBAPIError: PostgreSQL doesn't take the statement.
+    """
+    return await _rolled_back(db, _FORESEEN, statement, parameters, generic=generic)
+
+
+async def _rolled_back(
+    db: AsyncConnection,
+    options: str,
+    statement: str,
+    parameters: Sequence[Any] | None,
+    *,
+    generic: bool,
+) -> Plan:
+    async with db.begin_nested() if db.in_transaction() else db.begin() as transaction:
+        if generic:
+            plan = await _planned_for_any(db, options, statement, parameters)
+        else:
+            plan = await planned(db, options, statement, parameters or ())
         await transaction.rollback()
     return plan
 
 
-async def _executed(db: AsyncConnection, statement: str, parameters: Sequence[Any]) -> Plan:
-    asked = f"EXPLAIN (ANALYZE, BUFFERS, SETTINGS, FORMAT JSON) {statement}"
+async def planned(
+    db: AsyncConnection, options: str, statement: str, parameters: Sequence[Any] = ()
+) -> Plan:
+    """What EXPLAIN tells within the transaction that is under way."""
+    asked = f"EXPLAIN ({options}) {statement}"
     found = (await db.exec_driver_sql(asked, tuple(parameters))).scalar_one()
     (document,) = json.loads(found) if isinstance(found, str) else found
     return read(document)
 
 
+_PREPARED: Final = "mercenary_explained"
+_PARAMETERS: Final = text(
+    "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = :name"
+)
+
+
+async def _planned_for_any(
+    db: AsyncConnection, options: str, statement: str, parameters: Sequence[Any] | None
+) -> Plan:
+    """By a prepared statement, since EXPLAIN (GENERIC_PLAN) came with 16 and executes nothing.
+
+    It outlives the transaction, so it is removed within, behind a savepoint that mends a failure.
+    """
+    await db.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+    await db.exec_driver_sql(f"PREPARE {_PREPARED} AS {statement}")
+    try:
+        if parameters is None:
+            parameters = [None] * (await db.execute(_PARAMETERS, {"name": _PREPARED})).scalar_one()
+        values = ", ".join(map(literal, parameters))
+        async with db.begin_nested():
+            return await planned(
+                db, options, f"EXECUTE {_PREPARED}" + (f" ({values})" if values else "")
+            )
+    finally:
+        await db.exec_driver_sql(f"DEALLOCATE {_PREPARED}")
+
+
+def literal(value: Any) -> str:
+    """A value as SQL has it, for where no parameter may stand."""
+    return "NULL" if value is None else "'" + _text(value).replace("'", "''") + "'"
+
+
+def _text(value: Any) -> str:
+    match value:
+        case list() | tuple():
+            return "{" + ",".join(map(_item, value)) + "}"
+        case bytes():
+            return "\\x" + value.hex()
+        case timedelta():
+            return f"{value.total_seconds()} seconds"
+        case _:
+            return str(value)
+
+
+def _item(value: Any) -> str:
+    if value is None or isinstance(value, list | tuple):
+        return "NULL" if value is None else _text(value)
+    return '"' + _text(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def read(document: dict[str, Any]) -> Plan:
-    """The plan that EXPLAIN (ANALYZE, FORMAT JSON) told of a statement."""
+    """The plan that EXPLAIN (FORMAT JSON) told of a statement."""
+    executed = document.get("Execution Time")
     return Plan(
         _Reader().node(document["Plan"]),
         float(document["Planning Time"]),
-        float(document["Execution Time"]),
+        None if executed is None else float(executed),
         dict(document.get("Settings", {})),
     )
 
@@ -151,15 +239,16 @@ class _Reader:
                 own = own.without(_taken(each, within))
         if found["Node Type"] == "CTE Scan":
             own = self._without_cte(str(found["CTE Name"]), own)
-        loops = int(found["Actual Loops"])
+        loops = int(found.get("Actual Loops", 0))
         return Node(
             kind=_kind(found),
             on=found.get("Index Name") or found.get("Relation Name"),
             table=found.get("Relation Name"),
             details={name: _told(found[name]) for name in _DETAILS if name in found},
             loops=loops,
-            rows=float(found["Actual Rows"]) * loops,
+            rows=float(found.get("Actual Rows", 0)) * loops,
             estimated=float(found["Plan Rows"]) * max(1, loops),
+            width=int(found["Plan Width"]),
             removed=sum(float(found.get(name, 0)) for name in _REMOVED) * loops,
             total_ms=taken.ms,
             self_ms=own.ms,
@@ -176,7 +265,7 @@ class _Reader:
 
 
 def _taken(found: dict[str, Any], processes: int) -> _Taken:
-    loops = int(found["Actual Loops"])
+    loops = int(found.get("Actual Loops", 0))
     side_by_side = max(1, min(loops, processes))
     return _Taken(
         float(found.get("Actual Total Time", 0.0)) * loops / side_by_side,
@@ -195,94 +284,3 @@ def _kind(found: dict[str, Any]) -> str:
 
 def _told(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-# What an index can look up: a column compared with something that isn't of the same row.
-_COMPARED: Final = re.compile(r"\((?:\w+\.)?(\w+) (=|<=|>=|<|>) (?:'[^']*'|\$\d+|[\d.]+|ANY )")
-# Within these a comparison alone doesn't say whether a row is wanted.
-_ALTERNATIVES: Final = re.compile(r"\b(OR|NOT|CASE|SubPlan)\b")
-LEAST_REMOVED: Final = 1_000
-"""Rows that are read in vain before an index is worth looking for."""
-LEAST_SHARE: Final = 0.9
-"""The share of rows read in vain: reading most of a table is quicker without an index."""
-LARGEST_TRIED: Final = 64 * 1024 * 1024
-"""Bytes of a table on which an index is made to see what it does: no more than a second's work."""
-LONGEST_TRIED: Final = 1_000.0
-"""Milliseconds of a statement that is executed once more while nobody can write to the table."""
-_TABLE: Final = text("""
-SELECT c.oid::regclass::text,
-       pg_table_size(c.oid) AS size,
-       pg_has_role(c.relowner, 'USAGE') AS is_ours,
-       current_setting('transaction_read_only') = 'on' AS read_only,
-       ARRAY(SELECT attname::text FROM pg_attribute
-             WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns
-FROM pg_class c
-WHERE c.oid = to_regclass(quote_ident(:name)) AND c.relkind IN ('r', 'm')
-  AND c.relnamespace <> 'pg_catalog'::regnamespace
-""")
-_BRIEFLY: Final = ("SET LOCAL lock_timeout = '100ms'", "SET LOCAL statement_timeout = '2s'")
-
-
-async def advise(
-    db: AsyncConnection, statement: str, parameters: Sequence[Any], plan: Plan
-) -> Sequence[Advice]:
-    """Indexes for what the plan reads in vain, each tried where that is a matter of a moment.
-
-    It is made within a transaction that is rolled back, under which nobody can write to the table:
-    for a few seconds at most.
-    """
-    advice: dict[str, Advice] = {}
-    for node in plan.root.walk():
-        compared = _compared(node)
-        if not compared:
-            continue
-        table = (await db.execute(_TABLE, {"name": node.table})).one_or_none()
-        await db.rollback()
-        if table is None:
-            continue
-        equal = [column for column, sign in compared if column in table.columns and sign == "="]
-        ranged = [column for column, sign in compared if column in table.columns and sign != "="]
-        columns = list(dict.fromkeys([*equal, *ranged[:1]]))
-        index = f"CREATE INDEX ON {table[0]} ({', '.join(columns)})"
-        if not columns or index in advice:
-            continue
-        after, untried = None, _hindrance(table, plan)
-        if untried is None:
-            after, untried = await _tried(db, index, statement, parameters)
-        reason = f"{node.kind} on {node.on} read {node.removed:,.0f} rows in vain"
-        advice[index] = Advice(index, reason, plan.execution_ms, after, untried)
-    return list(advice.values())
-
-
-def _compared(node: Node) -> Sequence[tuple[str, str]]:
-    """Columns and signs by which a node throws nearly all away that it reads."""
-    selects = node.removed >= max(LEAST_REMOVED, LEAST_SHARE * (node.removed + node.rows))
-    told = node.details.get("Filter", "")
-    if node.table is None or not selects or _ALTERNATIVES.search(told):
-        return []
-    return _COMPARED.findall(told)
-
-
-def _hindrance(table: Row[Any], plan: Plan) -> str | None:
-    if table.size > LARGEST_TRIED:
-        return f"the table has more than {LARGEST_TRIED >> 20} MiB"
-    if plan.execution_ms > LONGEST_TRIED:
-        return "the statement takes too long to keep others from writing"
-    if table.read_only:
-        return "the server only reads"
-    return None if table.is_ours else "the table is another role's"
-
-
-async def _tried(
-    db: AsyncConnection, index: str, statement: str, parameters: Sequence[Any]
-) -> tuple[float | None, str | None]:
-    try:
-        async with db.begin() as transaction:
-            for setting in _BRIEFLY:
-                await db.exec_driver_sql(setting)
-            await db.exec_driver_sql(index)
-            after = (await _executed(db, statement, parameters)).execution_ms
-            await transaction.rollback()
-    except DBAPIError as error:
-        return None, str(error.orig)
-    return after, None

@@ -13,16 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mercenary.app import Application
 from mercenary.db import engine
+from mercenary.db.sending import Sent
 from mercenary.settings import Settings
 
 _CONTROL: Final = ("SET ", "BEGIN", "COMMIT", "ROLLBACK", "SELECT set_config", "EXPLAIN")
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """A statement as it was sent, with the values of `$1` and so on."""
-
-    text: str
-    parameters: tuple[Any, ...]
 
 
 class Answered(msgspec.Struct, frozen=True):
