@@ -35,8 +35,14 @@ from mercenary.events.sinks import Caches
 from mercenary.local.postgres import EmbeddedPostgres
 from mercenary.local.stack import temporary_folder
 from mercenary.local.valkey import EmbeddedValkey
+from tests.distribution import LongestFirst
 
 TEMPLATE = "mercenary_template"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:
+    """Who runs which tests under `pytest -n`."""
+    return LongestFirst(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from tests.replicas.servers import paused
 
 SECONDS = 30.0
 DRAWN = random.SystemRandom().randrange(1_000_000)
-SEEDS = [pytest.param(4, id="always the same"), pytest.param(DRAWN, id=f"drawn: {DRAWN}")]
+SEEDS = [pytest.param(4, id="always the same"), pytest.param(DRAWN, id="drawn")]
 HASTY = ("tests.coherence.broken:hasty",) * HOSTS
 BROKEN = ("tests.coherence.broken:unsettled", "tests.coherence.broken:deaf")
 BROKEN_SECONDS = 8.0
