@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,32 @@ from mercenary.cache.clocks import path_for
 from mercenary.local.account import serving_account
 from mercenary.local.folder import DataFolder
 from mercenary.local.processes import alive
+from tests.conftest import server_folder
 from tests.faults.conftest import (
     Starter,
+    Up,
     called,
     environment_of,
     eventually,
     gone,
     only_line,
 )
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One for all who need one that runs and let it run on; it ends well, whatever it has met."""
+    with server_folder() as folder:
+        output = tmp_path_factory.mktemp("up") / "up.log"
+        running = Up(folder / "data", output, "--port", "0", "--workers", "1")
+        try:
+            yield running.until_ready()
+            family = running.family()
+            assert running.stop() == 0
+            eventually(lambda: gone(family), "no process left")
+        finally:
+            if running.process.poll() is None:
+                running.stop()
 
 
 def test_it_runs_says_so_and_leaves_nothing_behind(up: Starter, data: Path) -> None:
@@ -58,9 +77,8 @@ def test_stopping_it_while_it_starts_leaves_nothing_behind(up: Starter, data: Pa
     up("--workers", "1").until_ready().stop()
 
 
-def test_what_is_in_use_is_refused_by_one_line(up: Starter, data: Path) -> None:
-    running = up("--workers", "1").until_ready()
-
+def test_what_is_in_use_is_refused_by_one_line(running: Up) -> None:
+    data = running.data
     again = called("up", "--data", str(data), "--port", "0")
     assert again.returncode == 2
     assert "in use by another" in only_line(again.stderr)
@@ -74,22 +92,22 @@ def test_what_is_in_use_is_refused_by_one_line(up: Starter, data: Path) -> None:
 
 
 @pytest.mark.parametrize("service", ["api", "relay", "cleaner", "valkey", "postgres"])
-def test_a_child_that_dies_is_restarted_and_said_so(up: Starter, service: str) -> None:
-    running = up("--workers", "1").until_ready()
+def test_a_child_that_dies_is_restarted_and_said_so(running: Up, service: str) -> None:
     first = running.mark(service)
     assert first is not None
+    before = len(running.said)
 
     os.kill(first.pid, signal.SIGKILL)
-    eventually(lambda: f"{service} runs again" in running.said, f"{service} is back")
+    eventually(lambda: f"{service} runs again" in running.said[before:], f"{service} is back")
 
     second = running.mark(service)
     assert second is not None
     assert second.pid != first.pid
-    assert f"{service} was ended by SIGKILL; starting it again in 0.5 s" in running.said
+    told = f"{service} was ended by SIGKILL; starting it again in 0.5 s"
+    assert told in running.said[before:]
     eventually(
         lambda: called("status", "--data", str(running.data)).returncode == 0, "all answers again"
     )
-    assert running.stop() == 0
 
 
 def test_a_hanging_child_is_killed_after_the_deadline(up: Starter) -> None:
@@ -146,14 +164,14 @@ def test_fresh_empties_our_folder_and_no_other(up: Starter, data: Path) -> None:
     assert (foreign / "thesis.txt").read_text() == "mine"
 
 
-def test_your_own_servers_are_used_in_place_of_ours(up: Starter, data: Path) -> None:
-    theirs = up("--workers", "1").until_ready()
-    mine = up("--workers", "1", on=data / "beside", **environment_of(theirs.state)).until_ready()
+def test_your_own_servers_are_used_in_place_of_ours(running: Up, up: Starter) -> None:
+    theirs = environment_of(running.state)
+    mine = up("--workers", "1", **theirs).until_ready()
     assert "Using your postgres" in mine.said
     assert "Using your valkey" in mine.said
     assert [one.name for one in mine.state.services if not one.mine] == ["api", "relay", "cleaner"]
     assert mine.stop() == 0
-    assert called("status", "--data", str(theirs.data)).returncode == 0
+    assert called("status", "--data", str(running.data)).returncode == 0
 
 
 def test_a_folder_that_only_its_owner_can_enter_works(up: Starter, data: Path) -> None:
