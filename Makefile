@@ -19,7 +19,9 @@ help: ## List these commands
 run: $(STAMPS)/requirements ## Start everything; Ctrl-C stops it (ARGS: mercenary up)
 	@exec $(BIN)/mercenary up $(ARGS)
 
-test: $(STAMPS)/requirements-dev ## Run all tests against real servers, in two processes (ARGS: pytest)
+# Tests start hundreds of Pythons: none of them shall compile anew what another has compiled.
+test: export PYTHONDONTWRITEBYTECODE :=
+test: $(STAMPS)/requirements-dev ## Run all tests against real servers (ARGS: pytest)
 	@exec $(BIN)/pytest --numprocesses 2 $(ARGS)
 
 lint: $(STAMPS)/requirements-dev ## Check style, types, the direction of imports, the place of SQL
