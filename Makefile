@@ -9,7 +9,7 @@ STAMPS := .venv/.stamps
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz soak-cache lint audit bench format lock clean
+.PHONY: help run test fuzz soak-cache citus lint audit bench format lock clean
 .DELETE_ON_ERROR:
 
 help: ## List these commands
@@ -39,6 +39,9 @@ fuzz: $(STAMPS)/requirements-dev ## Ask a million made-up requests, at most an h
 
 soak-cache: $(STAMPS)/requirements-dev ## Load two hosts for an hour, break things, judge what they show (ARGS)
 	@exec $(BIN)/python -m tests.coherence $(ARGS)
+
+citus: $(STAMPS)/requirements-dev ## Try it all on a Citus cluster (ARGS: its coordinator's database for tests)
+	@exec $(BIN)/python -m tests.cluster $(ARGS)
 
 bench: $(STAMPS)/requirements-bench ## Measure the API against its yardsticks (ARGS: mercenary bench)
 	@exec $(BIN)/mercenary bench $(or $(ARGS),api)

@@ -31,20 +31,19 @@ patient = profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-ROWS_OF_PROJECTS = """
+MATCHES = ", ".join(
+    f"search @@ websearch_to_tsquery('english', ${place})" for place, _ in enumerate(WORDS, 1)
+)
+ROWS_OF_PROJECTS = f"""
     SELECT id, client_id, status, currency, budget,
            ARRAY(SELECT skill_id FROM project_skills WHERE project_id = projects.id) AS skills,
-           ARRAY(SELECT search @@ websearch_to_tsquery('english', word)
-                 FROM unnest($1::text[]) WITH ORDINALITY AS words(word, place)
-                 ORDER BY place) AS matches
+           ARRAY[{MATCHES}] AS matches
     FROM projects
 """
-ROWS_OF_USERS = """
+ROWS_OF_USERS = f"""
     SELECT id, role, country, is_active,
            ARRAY(SELECT skill_id FROM user_skills WHERE user_id = users.id) AS skills,
-           ARRAY(SELECT search @@ websearch_to_tsquery('english', word)
-                 FROM unnest($1::text[]) WITH ORDINALITY AS words(word, place)
-                 ORDER BY place) AS matches
+           ARRAY[{MATCHES}] AS matches
     FROM users
 """
 
@@ -74,8 +73,8 @@ async def made(application: Application, client: httpx.AsyncClient, database_uri
         owner.id,
         admin.id,
     )
-    projects = await connection.fetch(ROWS_OF_PROJECTS, list(WORDS))
-    users = await connection.fetch(ROWS_OF_USERS, list(WORDS))
+    projects = await connection.fetch(ROWS_OF_PROJECTS, *WORDS)
+    users = await connection.fetch(ROWS_OF_USERS, *WORDS)
     await connection.close()
     return Made({"guest": None, "owner": owner, "admin": admin}, projects, users)
 

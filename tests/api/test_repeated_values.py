@@ -289,8 +289,8 @@ async def test_an_erased_client_is_named_nowhere_and_an_erased_bid_counts_nowher
         await person.request("DELETE", "/users/me")
     async with connected(database_uri) as database:
         await database.execute(
-            "UPDATE users SET created_at = created_at - interval '31 days',"
-            " deactivated_at = deactivated_at - interval '31 days' WHERE NOT is_active"
+            "UPDATE users SET created_at = now() - interval '32 days',"
+            " deactivated_at = now() - interval '31 days' WHERE NOT is_active"
         )
         await clean(
             engine.current(), housekeeping.CHORES, rows=rows, pause=0, stopping=asyncio.Event()

@@ -1,13 +1,28 @@
 """What the tests of the API ask, asked in the forms for a cluster (`MERCENARY_SHARDED`).
 
-No Citus runs here: the statements that a cluster is sent are executed by one server. Their answers
-are proven so; that Citus takes them is what `deploy/citus/` is for.
+Where no cluster is given (`tests/cluster`), the statements that it would be sent are executed by
+one server. Their answers are proven so, and whether Citus takes them by `tests/citus`.
 """
 
 from typing import Any
 
 import pytest
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_cursor
+
+from tests.cluster.database import cluster_uri, empty, prepare
+
+if (GIVEN := cluster_uri()) is not None:
+
+    @pytest.fixture(scope="session")
+    async def cluster() -> str:
+        """The cluster's database, distributed."""
+        return await prepare(str(GIVEN))
+
+    @pytest.fixture(scope="module")
+    async def database_uri(cluster: str) -> str:
+        """The same for every module, emptied."""
+        await empty(cluster)
+        return cluster
 
 
 @pytest.fixture(scope="module")

@@ -182,7 +182,8 @@ _FACTS = text("""
 """)
 _SPREAD = text("""
     SELECT table_name::text, citus_table_type, distribution_column,
-           (SELECT sum(pg_relation_size(relid)) > 0 FROM pg_partition_tree(table_name))
+           (SELECT coalesce(sum(pg_relation_size(relid)), 0) + pg_relation_size(table_name) > 0
+            FROM pg_partition_tree(table_name))
     FROM citus_tables WHERE citus_table_type IN ('distributed', 'reference')
 """)
 _FOREIGN_KEYS = text("""
