@@ -72,6 +72,14 @@ async def distributed(db: AsyncConnection) -> list[Done]:
     return await distribute(db, metadata, tell=lambda _: None)
 
 
+def test_nothing_is_removed_that_isn_t_ours() -> None:
+    """Nor a partition by itself, which its table's rows are removed with."""
+    spread = {table.name: Spread(table.info["distributed_by"]) for table in TABLES}
+    state = State(spread, frozenset(), left=frozenset({"sessions", "sessions_default", "others"}))
+    removing = [step.sql for step in steps(metadata, state) if "truncate" in step.sql]
+    assert removing == ["SELECT truncate_local_data_after_distributing_table('sessions')"]
+
+
 async def test_an_index_that_cannot_be_unique_any_more_is_made_anew(db: AsyncConnection) -> None:
     taken = [step.sql for step in steps(metadata, State({}, frozenset()))]
     made = "CREATE INDEX IF NOT EXISTS idx_users_email ON users (lower(email))"

@@ -89,6 +89,7 @@ def steps(metadata: MetaData, state: State) -> list[Step]:
     waiting = [table for table in tables if table.name not in state.spread]
     keys = [key for table in tables for key in _keys(table)]
     loose = {str(table.name) for table in waiting}
+    left = loose | (state.left & {str(table.name) for table in tables})
     found = [
         # Citus makes it on every server then, as it doesn't with what was there before itself.
         *(Step(name, f"CREATE EXTENSION IF NOT EXISTS {name}") for name in sorted(state.missing)),
@@ -102,7 +103,7 @@ def steps(metadata: MetaData, state: State) -> list[Step]:
         *_spreading(tables, waiting),
         *(
             Step(name, f"SELECT truncate_local_data_after_distributing_table('{name}')")
-            for name in sorted(loose | state.left)
+            for name in sorted(left)
         ),
         *(
             Step(str(key.parent.name), _ddl(AddConstraint(key, isolate_from_table=False)))
