@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from mercenary.bench.growth import FLAT, JUDGED_UP_TO, Point
 
 _WIDTH: Final = 880
-_TOP: Final = 84
+_TOP: Final = 100
 _ROW: Final = 88
 _PLOT: Final = 50
 _BOTTOM: Final = 62
@@ -57,7 +57,7 @@ def draw(points: Sequence[Point], caption: str) -> bytes:
     said = f"shaded: within {FLAT:g} times of what it is at {sizes[0]:,} projects"
     _text(chart, 20, 54, said, "faint")
     for left, heading in zip(_LEFTS, ("throughput, a second", "p95, ms"), strict=True):
-        _text(chart, left, 54, heading, "name")
+        _text(chart, left, 86, heading, "name")
     for number, work in enumerate(works):
         of_it = sorted((one for one in points if one.work == work), key=lambda one: one.projects)
         top = _TOP + _ROW * number
