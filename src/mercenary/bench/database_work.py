@@ -20,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     Dialect,
     ForeignKey,
+    bindparam,
     func,
     insert,
     schema,
@@ -106,14 +107,35 @@ def ours(extent: Extent, source: Random) -> Mapping[str, Operation]:
     }
 
 
+_ASKED_ID: Final = bindparam("asked_id", type_=BigInteger())
+_READ: Final = select(
+    *(projects.c[name] for name in ("id", "client_id", *_FIELDS, "status", "version"))
+).where(projects.c.id == _ASKED_ID)
+_ADD: Final = insert(sessions).values(
+    user_id=_ASKED_ID,
+    id=session_ids.next_value(),
+    expires_at=func.now() + timedelta(seconds=SECONDS),
+)
+_PROFILE: Final = ("name", "headline", "bio", "hourly_rate", "currency", "country", "version")
+_CHANGE: Final = (
+    update(tables.users)
+    .where(tables.users.c.id == _ASKED_ID)
+    .values({name: bindparam(f"new_{name}") for name in _PROFILE})
+    .values(updated_at=func.now())
+)
+
+
 def by_core(engine: AsyncEngine, extent: Extent, source: Random) -> Mapping[str, Operation]:
-    """SQLAlchemy Core as people write it: a connection and a statement for each ask."""
-    one = [projects.c[name] for name in ("id", "client_id", *_FIELDS, "status", "version")]
+    """SQLAlchemy Core one by one: a connection, a transaction and a statement for each ask.
+
+    Its statements are composed once, as the product's are: composing one for each ask took a
+    quarter of the time of `select-simple`.
+    """
 
     async def read() -> object:
-        id = _drawn(source, extent.projects)
         async with engine.connect() as db:
-            return (await db.execute(select(*one).where(projects.c.id == id))).one_or_none()
+            found = await db.execute(_READ, {"asked_id": _drawn(source, extent.projects)})
+            return found.one_or_none()
 
     async def list_page() -> object:
         statement, parameters = project_list.query.statement(_page(extent, source))
@@ -121,21 +143,14 @@ def by_core(engine: AsyncEngine, extent: Extent, source: Random) -> Mapping[str,
             return (await db.execute(statement, parameters)).all()
 
     async def add() -> object:
-        row = insert(sessions).values(
-            user_id=_drawn(source, extent.users),
-            id=session_ids.next_value(),
-            expires_at=func.now() + timedelta(seconds=SECONDS),
-        )
         async with engine.begin() as tx:
-            return await tx.execute(row)
+            return await tx.execute(_ADD, {"asked_id": _drawn(source, extent.users)})
 
     async def change() -> object:
         profile = _profile(_drawn(source, extent.users))
-        row = update(tables.users).where(tables.users.c.id == profile.id)
-        names = ("name", "headline", "bio", "hourly_rate", "currency", "country", "version")
-        row = row.values({name: getattr(profile, name) for name in names})
+        new = {f"new_{name}": getattr(profile, name) for name in _PROFILE}
         async with engine.begin() as tx:
-            return await tx.execute(row.values(updated_at=func.now()))
+            return await tx.execute(_CHANGE, {"asked_id": profile.id} | new)
 
     return {"select-simple": read, "select-complex": list_page, "insert": add, "update": change}
 
