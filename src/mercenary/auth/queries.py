@@ -135,7 +135,7 @@ async def select_living_sessions(
     """Those of these sessions that live, and in how many seconds they expire."""
     user_ids, session_ids = zip(*keys, strict=True)
     rows = (await db.execute(_LIVING, {"user_ids": user_ids, "session_ids": session_ids})).all()
-    return {(row.user_id, row.id): row.seconds for row in rows}
+    return {(user_id, id): seconds for user_id, id, seconds in rows}
 
 
 _NEW_SESSIONS = rows_of("new", user_id=BigInteger(), id=BigInteger(), seconds=Integer())

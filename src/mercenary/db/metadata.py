@@ -16,8 +16,10 @@ from sqlalchemy import (
     MetaData,
     Numeric,
     Table,
+    Text,
     event,
     func,
+    literal_column,
 )
 from sqlalchemy.schema import Column, CreateIndex
 from sqlalchemy.sql.elements import TextClause
@@ -37,6 +39,8 @@ views: Final = MetaData()
 REFERENCE: Final[dict[str, Any]] = {"distributed_by": None}
 CROSSING: Final[dict[str, Any]] = {"crosses_shards": True}
 MONEY: Final = Numeric(12, 2)
+# A colon before a letter would be a variable to pgbench, which is given the product's statements.
+_RFC_3339: Final = """'YYYY-MM-DD"T"HH24":"MI":"SS.US"Z"'"""
 
 
 def by(column: str) -> dict[str, Any]:
@@ -48,6 +52,16 @@ def moment(name: str, *, nullable: bool = False, default: bool = True) -> Column
     """A point in time; unless told otherwise it is the transaction's start."""
     automatic = func.now() if default and not nullable else None
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=automatic)
+
+
+def as_rfc3339(column: Column[Any]) -> ColumnElement[str]:
+    """A point in time as the API tells it (`http.wire.rfc3339`), to be selected.
+
+    PostgreSQL writes it in 1 µs. As a datetime each took our process 0.9 µs to receive and 0.4 to
+    write, and a page of 20 has 42 of them: a quarter of what the page cost.
+    """
+    in_utc = func.timezone(literal_column("'UTC'"), column)
+    return func.to_char(in_utc, literal_column(_RFC_3339), type_=Text()).label(column.key)
 
 
 def one_of(column: str, *values: str) -> CheckConstraint:

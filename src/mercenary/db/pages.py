@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.arrays import columns_of
 from mercenary.db.counts import CountQuery, Facet
 from mercenary.db.forms import Composed, Forms
-from mercenary.db.page_statements import Filter, Filters, Shape, SortKey, Statements
+from mercenary.db.page_statements import ENDS, Filter, Filters, Shape, SortKey, Statements
 from mercenary.db.projection import Fields, Projection
 from mercenary.db.topology import is_sharded
 
@@ -104,9 +104,9 @@ class PageQuery(Composed, Generic[Item]):
             rows: list[list[Row[Any]]] = [[] for _ in alike]
             parameters = _as_rows(alike) | ({"skipped": skipped} if shape.skips else {})
             for row in (await db.execute(self._statements.keyed(shape), parameters)).all():
-                rows[row.asked_number].append(row)
+                rows[row[-1]].append(row)  # by its name, `asked_number`, it took ten times as long
             for ask, its_rows in zip(alike, rows, strict=True):
-                found[ask] = self._slice(its_rows, ask)
+                found[ask] = self._slice(its_rows, ask, self._statements.ends(shape))
         return found
 
     async def searches(
@@ -116,7 +116,7 @@ class PageQuery(Composed, Generic[Item]):
         found: dict[PageAsk, Slice[Item]] = {}
         for ask in asks:
             rows = (await db.execute(*self.statement(ask, sharded=is_sharded(db)))).all()
-            found[ask] = self._slice(rows, ask)
+            found[ask] = self._slice(rows, ask, ENDS)
         return found
 
     def statement(
@@ -146,13 +146,14 @@ class PageQuery(Composed, Generic[Item]):
                 found[form] = (statements.plain if sharded else compose)(shape)
         return found
 
-    def _slice(self, rows: Sequence[Row[Any]], ask: PageAsk) -> Slice[Item]:
+    def _slice(self, rows: Sequence[Row[Any]], ask: PageAsk, ends: tuple[str, str]) -> Slice[Item]:
         build = self._projection.builder(ask.fields)
         kept, end = rows[: ask.limit], None
         if len(rows) > ask.limit:
             last = kept[-1]
             windowed = self.sorts[ask.sort].window is not None
-            end = End(last.sort_value, last.sort_id, last.floor if windowed else None)
+            value, id = (getattr(last, name) for name in ends)
+            end = End(value, id, last.floor if windowed else None)
         return Slice([build(row) for row in kept], end)
 
 

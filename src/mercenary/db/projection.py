@@ -6,6 +6,8 @@ by id (`KeyQuery`) or as a list (`pages.PageQuery`), takes its columns and build
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -42,7 +44,7 @@ class Projection(Generic[Item]):
         type_: type[Item],
         columns: Mapping[str, ColumnElement[Any]],
         *,
-        converts: Mapping[str, Callable[[Any], Any]],
+        converts: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
     ) -> None:
         if tuple(columns) != type_.__struct_fields__ or next(iter(columns)) != "id":
             raise TypeError(f"the columns aren't the fields of {type_.__name__}")
@@ -82,6 +84,9 @@ class Projection(Generic[Item]):
             if name in self._converts
         ]
 
+        def as_it_is(row: Sequence[Any]) -> Item:
+            return type_(*row[:count])
+
         def whole(row: Sequence[Any]) -> Item:
             values = list(row[:count])
             for place, convert in converts:
@@ -89,19 +94,15 @@ class Projection(Generic[Item]):
             return type_(*values)
 
         if count == len(self._columns):
-            return whole
-        names = list(self._columns)
-        places = [names.index(name) for name in read]
-        nothing = [UNSET] * len(names)
+            return whole if converts else as_it_is
+        # Behind the values that were read stands the one of all fields that weren't.
+        pick = itemgetter(*(read.index(name) if name in read else count for name in self._columns))
 
         def part(row: Sequence[Any]) -> Item:
-            read_values = list(row[:count])
+            values = [*row[:count], UNSET]
             for place, convert in converts:
-                read_values[place] = convert(read_values[place])
-            values: list[Any] = nothing.copy()
-            for place, value in zip(places, read_values, strict=True):
-                values[place] = value
-            return type_(*values)
+                values[place] = convert(values[place])
+            return type_(*pick(values))
 
         return part
 

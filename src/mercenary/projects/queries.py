@@ -30,6 +30,7 @@ from mercenary.db.changes import Changes
 from mercenary.db.counts import Facet
 from mercenary.db.engine import current
 from mercenary.db.locks import Lock
+from mercenary.db.metadata import as_rfc3339
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
@@ -59,11 +60,10 @@ _projection = Projection(
         "skill_ids": _skill_ids,
         "proposal_count": projects.c.proposal_count,
         "lowest_bid": projects.c.lowest_bid,
-        "created_at": projects.c.created_at,
-        "updated_at": projects.c.updated_at,
+        "created_at": as_rfc3339(projects.c.created_at),
+        "updated_at": as_rfc3339(projects.c.updated_at),
         "version": projects.c.version,
     },
-    converts={"created_at": rfc3339, "updated_at": rfc3339},
 )
 # Who may see a project hangs on its owner and its status.
 select_projects = KeyQuery(

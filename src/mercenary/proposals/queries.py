@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.changes import Changes
 from mercenary.db.engine import current
+from mercenary.db.metadata import as_rfc3339
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
@@ -43,11 +44,10 @@ _projection = Projection(
         "currency": proposals.c.currency,
         "estimated_days": proposals.c.estimated_days,
         "status": proposals.c.status,
-        "created_at": proposals.c.created_at,
-        "updated_at": proposals.c.updated_at,
+        "created_at": as_rfc3339(proposals.c.created_at),
+        "updated_at": as_rfc3339(proposals.c.updated_at),
         "version": proposals.c.version,
     },
-    converts={"created_at": rfc3339, "updated_at": rfc3339},
 )
 # By the id alone: a proposal's own address doesn't name its project, so on a sharded database
 # this read asks every shard's index. Its parties are its freelancer and the project's owner.

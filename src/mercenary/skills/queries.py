@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mercenary.db.arrays import array_of, columns_of, rows_of
 from mercenary.db.engine import current
+from mercenary.db.metadata import as_rfc3339
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
 from mercenary.db.similarity import begins_with, resembles
-from mercenary.http.wire import rfc3339
 from mercenary.skills.schemas import Skill, SkillId
 from mercenary.skills.tables import skill_ids, skills
 
@@ -30,11 +30,10 @@ _projection = Projection(
     {
         "id": skills.c.id,
         "name": skills.c.name,
-        "created_at": skills.c.created_at,
-        "updated_at": skills.c.updated_at,
+        "created_at": as_rfc3339(skills.c.created_at),
+        "updated_at": as_rfc3339(skills.c.updated_at),
         "version": skills.c.version,
     },
-    converts={"created_at": rfc3339, "updated_at": rfc3339},
 )
 select_skills = KeyQuery("select_skills", _projection, skills.c.id)
 _KNOWN = select(skills.c.id).where(skills.c.id == func.any(array_of("ids", BigInteger())))

@@ -36,6 +36,7 @@ from mercenary.db.changes import Changes
 from mercenary.db.counts import Facet
 from mercenary.db.engine import current
 from mercenary.db.locks import Lock
+from mercenary.db.metadata import as_rfc3339
 from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
@@ -68,13 +69,13 @@ _projection = Projection(
         "hourly_rate": users.c.hourly_rate,
         "currency": users.c.currency,
         "country": users.c.country,
-        "created_at": users.c.created_at,
-        "updated_at": users.c.updated_at,
+        "created_at": as_rfc3339(users.c.created_at),
+        "updated_at": as_rfc3339(users.c.updated_at),
         "version": users.c.version,
         "email": users.c.email,
         "is_active": users.c.is_active,
     },
-    converts={"skills": _levels, "created_at": rfc3339, "updated_at": rfc3339},
+    converts={"skills": _levels},
 )
 # What isn't for everybody isn't even read for everybody.
 _public = _projection.replaced(email=null().label("email"), is_active=null().label("is_active"))
