@@ -121,6 +121,7 @@ class Batch(Generic[Ask, Answer]):
         self._running: dict[asyncio.Task[None], list[_Entry[Ask, Answer]]] = {}
         self._turn_is_due = False
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._drained: list[asyncio.Future[None]] = []
 
@@ -139,7 +140,10 @@ class Batch(Generic[Ask, Answer]):
         if self._closed or (entry is None and len(self._waiting) >= self.max_waiting):
             self.measures.rejected += 1
             raise Unavailable() if self._closed else Overloaded()
-        loop = asyncio.get_running_loop()
+        # Looked up once: before Python 3.12 each look is a system call, `getpid`.
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         if entry is None:
             entry = _Entry(self, ask)
             self._waiting[ask if self._share_equal else entry] = entry
