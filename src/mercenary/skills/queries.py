@@ -22,6 +22,7 @@ from mercenary.db.page_statements import Filter, SortKey
 from mercenary.db.pages import PageQuery
 from mercenary.db.projection import KeyQuery, Projection
 from mercenary.db.similarity import begins_with, resembles
+from mercenary.http.wire import rfc3339
 from mercenary.skills.schemas import Skill, SkillId
 from mercenary.skills.tables import skill_ids, skills
 
@@ -49,7 +50,8 @@ _INSERT = (
     insert(skills)
     .from_select(list(_NEW.c.keys()), select(*_NEW.c))
     .on_conflict_do_nothing(index_elements=[func.lower(skills.c.name)])
-    .returning(*_projection.columns(None))
+    # As a moment, for a cluster calls no function that isn't immutable there.
+    .returning(skills.c.id, skills.c.created_at)
 )
 
 
@@ -60,8 +62,9 @@ async def insert_skills(
 
     The database judges what is equal, by the rules of its own lower().
     """
-    rows = (await tx.execute(_INSERT, columns_of("new", _NEW.c.keys(), names.items()))).all()
-    return {row[0]: _projection.build(row) for row in rows}
+    stored = await tx.execute(_INSERT, columns_of("new", _NEW.c.keys(), names.items()))
+    times = {SkillId(row.id): rfc3339(row.created_at) for row in stored}
+    return {id: Skill(id, names[id], time, time, version=1) for id, time in times.items()}
 
 
 async def take_ids(tx: AsyncConnection, count: int) -> list[SkillId]:
