@@ -16,12 +16,13 @@ import psutil  # type: ignore[import-untyped]
 
 from mercenary.local.children import Child, run_once
 from mercenary.local.ports import hold_port
+from mercenary.local.postgres import EmbeddedPostgres
 from mercenary.local.probe import http_answers
 from mercenary.local.stack import without_settings
 from mercenary.local.supervisor import mercenary_command
 from mercenary.local.valkey import EmbeddedValkey
 from tests.generous import GENEROUS
-from tests.replicas.servers import Server
+from tests.replicas.servers import running
 
 ROOT: Final = Path(__file__).parents[2]
 HOSTS: Final = 2
@@ -98,10 +99,7 @@ class Hosts:
         replicas: int = 0,
         replica_lag: float = 0.1,
     ) -> None:
-        self.postgres = Server(folder, connections=100)
-        self.replicas = [
-            Server(folder / f"replica-{each}", connections=100) for each in range(replicas)
-        ]
+        self._replicas = replicas
         self._replica_lag = replica_lag
         self.valkey = EmbeddedValkey(folder)
         self.hosts: list[Host] = []
@@ -112,11 +110,8 @@ class Hosts:
     def __enter__(self) -> Self:
         try:
             self.valkey.spawn()
-            self.postgres.start()
+            self._cluster = self._held.enter_context(running(self._folder, self._replicas))
             self.valkey.child.wait_ready()
-            self.postgres.let_replicas_follow()
-            for replica in self.replicas:
-                replica.follow(self.postgres)
             self._start()
         except BaseException:
             self._stop()
@@ -150,6 +145,16 @@ class Hosts:
         return self.postgres.uri
 
     @property
+    def postgres(self) -> EmbeddedPostgres:
+        """The primary."""
+        return self._cluster.primary
+
+    @property
+    def replicas(self) -> Sequence[EmbeddedPostgres]:
+        """Who follows it."""
+        return self._cluster.standbys
+
+    @property
     def is_whole(self) -> bool:
         """Whether nothing is broken any more."""
         servers = [self.valkey.child, *(replica.child for replica in self.replicas)]
@@ -180,9 +185,6 @@ class Hosts:
                 child.stop()
         wake(self.valkey.child)
         self.valkey.stop()
-        for replica in self.replicas:
-            replica.stop()
-        self.postgres.stop()
         self._held.close()
 
 

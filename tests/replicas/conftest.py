@@ -1,8 +1,9 @@
 """A primary with two streaming replicas, for these tests alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from math import inf
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -19,41 +20,38 @@ from mercenary.db import engine
 from mercenary.db.migrate import upgrade
 from mercenary.db.replicas import Replicas
 from mercenary.freshness import Demand
+from mercenary.local.postgres import EmbeddedPostgres
+from mercenary.local.replication import Cluster
 from tests.conftest import server_folder
 from tests.factories import Person, sign_up
-from tests.replicas.servers import Server
+from tests.replicas.servers import address, running
 
 PATIENCE = 20.0
 
 
 @pytest.fixture(scope="package")
-def primary() -> Iterator[Server]:
-    with server_folder() as folder:
-        server = Server(folder)
-        server.start()
-        server.let_replicas_follow()
-        yield server
-        server.stop()
+def cluster() -> Iterator[Cluster]:
+    with server_folder() as folder, running(folder, 2) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="package")
-def standbys(primary: Server) -> Iterator[list[Server]]:
+def primary(cluster: Cluster) -> EmbeddedPostgres:
+    return cluster.primary
+
+
+@pytest.fixture(scope="package")
+def standbys(cluster: Cluster) -> Sequence[EmbeddedPostgres]:
     """Two replicas of the primary."""
-    with server_folder() as one, server_folder() as other:
-        servers = [Server(folder) for folder in (one, other)]
-        for server in servers:
-            server.follow(primary)
-        yield servers
-        for server in servers:
-            server.stop()
+    return cluster.standbys
 
 
 @pytest.fixture(scope="module")
-async def database_uri(primary: Server) -> AsyncIterator[str]:
+async def database_uri(primary: EmbeddedPostgres) -> AsyncIterator[str]:
     """A migrated, empty database on the primary."""
     name = f"test_{uuid4().hex}"
     primary.run_sql(f"CREATE DATABASE {name}")
-    uri = primary.address(name)
+    uri = address(primary, name)
     await upgrade(uri)
     yield uri
     primary.run_sql(f"DROP DATABASE {name} WITH (FORCE)")
@@ -61,9 +59,9 @@ async def database_uri(primary: Server) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="module")
-def replica_uris(database_uri: str, standbys: list[Server]) -> tuple[str, ...]:
+def replica_uris(database_uri: str, standbys: Sequence[EmbeddedPostgres]) -> tuple[str, ...]:
     name = str(make_url(database_uri).database)
-    return tuple(server.address(name) for server in standbys)
+    return tuple(address(server, name) for server in standbys)
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +85,16 @@ async def owner(client: httpx.AsyncClient) -> Person:
     return await sign_up(client)
 
 
-async def known(replicas: Replicas, holds: Callable[[], bool]) -> None:
-    """Wait until something is known of the replicas."""
-    async with asyncio.timeout(PATIENCE):
-        while replicas.suiting(Demand()) is None or not holds():  # noqa: ASYNC110 - nobody tells
+async def until(holds: Callable[[], bool], within: float = PATIENCE) -> None:
+    """Wait until something holds that nobody tells."""
+    async with asyncio.timeout(within):
+        while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+async def known(replicas: Replicas, holds: Callable[[], bool]) -> None:
+    """Wait until something is known of the replicas, whom somebody asks for meanwhile."""
+    await until(lambda: replicas.suiting(Demand()) is not None and holds())
 
 
 async def caught_up(replicas: Replicas) -> None:
@@ -102,6 +105,19 @@ async def caught_up(replicas: Replicas) -> None:
         return all(each.moment >= now for each in replicas.replicas if each.fault is None)
 
     await known(replicas, have)
+
+
+@contextmanager
+def answering(replicas: Replicas, least: int, most: float = inf) -> Iterator[None]:
+    """Replicas answer so many runs of batches within the block."""
+    before = replicas.measures.answered
+    yield
+    assert least <= replicas.measures.answered - before <= most
+
+
+async def forget_last_write(person: Person) -> None:
+    """Have Valkey know nothing of what somebody wrote."""
+    await valkey_of_the_process.current().ask(lambda redis: redis.delete(f"wrote:{person.id}"))
 
 
 @asynccontextmanager

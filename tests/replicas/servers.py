@@ -1,53 +1,82 @@
-"""A primary that replicas may follow, and they."""
+"""The product's own standbys beside a primary, and what is done to them here."""
 
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import asyncpg
 import psutil  # type: ignore[import-untyped]
 from sqlalchemy import make_url
 
-from mercenary.local.children import run_once, wait_until
+from mercenary.local.account import serving_account
+from mercenary.local.children import wait_until
 from mercenary.local.postgres import EmbeddedPostgres
+from mercenary.local.replication import Cluster
 
 
-class Server(EmbeddedPostgres):
-    """A primary, or once it follows one, a replica."""
+@contextmanager
+def running(folder: Path, replicas: int, synchronous: int = 0) -> Iterator[Cluster]:
+    """A primary and its standbys in a folder, of whom so many hold each commit."""
+    cluster = Cluster(
+        folder,
+        replicas,
+        synchronous,
+        logs=folder,
+        account=serving_account(),
+        connections=100,
+    )
+    try:
+        cluster.start_primary()
+        cluster.start_standbys(lambda _: None)
+        yield cluster
+    finally:
+        for server in (*cluster.standbys, cluster.primary):
+            server.stop()
 
-    def let_replicas_follow(self) -> None:
-        """Accept whoever asks for the log."""
-        trusted = "local all all trust\nlocal replication all trust\n"
-        (self.folder / "pg_hba.conf").write_text(trusted)
-        self.run_sql("SELECT pg_reload_conf()")
 
-    def follow(self, primary: EmbeddedPostgres) -> None:
-        """Copy the primary, and start as its replica."""
-        command = [
-            str(self.programs / "pg_basebackup"),
-            *("-h", str(primary.sockets), "-U", "mercenary", "-D", str(self.folder)),
-            *("--write-recovery-conf", "--checkpoint", "fast"),
-        ]
-        self.account.own(self.folder.parent)
-        run_once(command, account=self.account)
-        self.start()
+def address(server: EmbeddedPostgres, database: str) -> str:
+    """Where one of a server's databases is."""
+    return make_url(server.uri).set(database=database).render_as_string(hide_password=False)
 
-    @property
-    def processes(self) -> list[int]:
-        """The ids of all its processes."""
-        first = psutil.Process(self.child.pid)
-        return [each.pid for each in (first, *first.children(recursive=True))]
 
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        for each in self.processes:
-            os.kill(each, signal.SIGKILL)
-        wait_until(lambda: self.child.pid is None, 20.0)
+def processes(server: EmbeddedPostgres) -> list[int]:
+    """The ids of all processes of a server."""
+    first = psutil.Process(server.child.pid)
+    return [each.pid for each in (first, *first.children(recursive=True))]
 
-    def address(self, database: str) -> str:
-        """Where one of its databases is."""
-        return make_url(self.uri).set(database=database).render_as_string(hide_password=False)
+
+def kill(server: EmbeddedPostgres) -> None:
+    """End a server as a power cut would."""
+    for each in processes(server):
+        os.kill(each, signal.SIGKILL)
+    wait_until(lambda: server.child.pid is None, 20.0)
+
+
+@contextmanager
+def frozen(server: EmbeddedPostgres) -> Iterator[None]:
+    """A server whose every process stands still within the block."""
+    stopped = processes(server)
+    for each in stopped:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for each in stopped:
+            os.kill(each, signal.SIGCONT)
+
+
+@contextmanager
+def setting(server: EmbeddedPostgres, name: str, value: str) -> Iterator[None]:
+    """A server with another option within the block."""
+    server.run_sql(f"ALTER SYSTEM SET {name} = '{value}'")
+    server.run_sql("SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        server.run_sql(f"ALTER SYSTEM RESET {name}")
+        server.run_sql("SELECT pg_reload_conf()")
 
 
 @asynccontextmanager

@@ -1,21 +1,20 @@
 """Replicas that lag, die, hang or are promoted are left out, and callers notice nothing."""
 
 import asyncio
-import os
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
-from mercenary.cache import valkey
 from mercenary.db.replicas import Replica, Replicas
+from mercenary.local.postgres import EmbeddedPostgres
 from tests.factories import Person, post_project
-from tests.replicas.conftest import known, without_valkey
-from tests.replicas.servers import Server, paused
+from tests.replicas.conftest import forget_last_write, known, until, without_valkey
+from tests.replicas.servers import frozen, kill, paused
 
+Standbys = Sequence[EmbeddedPostgres]
 READERS = 8
 LAG = 0.25
 
@@ -32,7 +31,10 @@ async def projects(owner: Person) -> list[int]:
 
 @asynccontextmanager
 async def under_load(client: httpx.AsyncClient, projects: list[int]) -> AsyncIterator[list[int]]:
-    """Guests read pages that nobody has asked for before; gives the statuses of the answers."""
+    """Guests read pages that nobody has asked for before, and each is answered within the block.
+
+    Gives the statuses of the answers.
+    """
     statuses: list[int] = []
     over = False
 
@@ -51,6 +53,7 @@ async def under_load(client: httpx.AsyncClient, projects: list[int]) -> AsyncIte
     finally:
         over = True
         await asyncio.gather(*readers)
+    assert set(statuses) == {200}
 
 
 async def more(replicas: Replicas, runs: int = 5) -> None:
@@ -59,23 +62,15 @@ async def more(replicas: Replicas, runs: int = 5) -> None:
     await known(replicas, lambda: replicas.measures.answered >= before + runs)
 
 
-async def left_out(replica: Replica) -> None:
-    async with asyncio.timeout(20):
-        while replica.fault is None:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.005)
+async def left_out(*left: Replica) -> None:
+    """Wait until replicas aren't used any more."""
+    await until(lambda: all(each.fault is not None for each in left))
 
 
-@contextmanager
-def frozen(server: Server) -> Iterator[None]:
-    """A server whose every process stands still."""
-    processes = server.processes
-    for each in processes:
-        os.kill(each, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for each in processes:
-            os.kill(each, signal.SIGCONT)
+async def used_again(replicas: Replicas) -> None:
+    """Wait until all replicas are used, and have answered some more."""
+    await known(replicas, lambda: all(each.fault is None for each in replicas.replicas))
+    await more(replicas)
 
 
 async def test_one_that_lags_is_left_out_under_load_and_used_again(
@@ -83,50 +78,41 @@ async def test_one_that_lags_is_left_out_under_load_and_used_again(
     projects: list[int],
     owner: Person,
     replicas: Replicas,
-    standbys: list[Server],
     replica_uris: tuple[str, ...],
 ) -> None:
-    lagging = replicas.replicas[0]
-    async with under_load(client, projects) as statuses:
+    async with under_load(client, projects):
         async with paused(replica_uris[0]):
             await owner.patch(f"/projects/{projects[0]}", {"title": "Which it lacks"})
-            await left_out(lagging)
+            await left_out(replicas.replicas[0])
             await more(replicas)  # the other one goes on
             answer = await client.get(f"/api/v1/projects/{projects[0]}")
             assert answer.json()["title"] == "Which it lacks"
-        await known(replicas, lambda: lagging.fault is None)
-        await more(replicas)
-    assert set(statuses) == {200}
+        await used_again(replicas)
 
 
 async def test_one_that_is_killed_in_the_middle_of_reads_costs_nobody_an_answer(
-    client: httpx.AsyncClient, projects: list[int], replicas: Replicas, standbys: list[Server]
+    client: httpx.AsyncClient, projects: list[int], replicas: Replicas, standbys: Standbys
 ) -> None:
-    dead = replicas.replicas[0]
-    async with under_load(client, projects) as statuses:
+    async with under_load(client, projects):
         await more(replicas)
-        standbys[0].kill()
-        await left_out(dead)
+        kill(standbys[0])
+        await left_out(replicas.replicas[0])
         await more(replicas)
         await asyncio.to_thread(standbys[0].start)
-        await known(replicas, lambda: dead.fault is None)
-        await more(replicas)
-    assert set(statuses) == {200}
+        await used_again(replicas)
 
 
 async def test_one_that_hangs_gives_its_reads_to_the_primary(
-    client: httpx.AsyncClient, projects: list[int], replicas: Replicas, standbys: list[Server]
+    client: httpx.AsyncClient, projects: list[int], replicas: Replicas, standbys: Standbys
 ) -> None:
-    hanging = replicas.replicas[0]
     async with under_load(client, projects) as statuses:
         await more(replicas)
         with frozen(standbys[0]):
-            await left_out(hanging)
+            await left_out(replicas.replicas[0])
             before = len(statuses)
             await more(replicas)
             assert len(statuses) > before
-        await known(replicas, lambda: hanging.fault is None)
-    assert set(statuses) == {200}
+        await used_again(replicas)
 
 
 async def test_without_any_replica_everything_is_answered_by_the_primary(
@@ -134,26 +120,24 @@ async def test_without_any_replica_everything_is_answered_by_the_primary(
     projects: list[int],
     owner: Person,
     replicas: Replicas,
-    standbys: list[Server],
+    standbys: Standbys,
 ) -> None:
-    async with under_load(client, projects) as statuses:
+    async with under_load(client, projects):
         for server in standbys:
-            server.kill()
-        for each in replicas.replicas:
-            await left_out(each)
+            kill(server)
+        await left_out(*replicas.replicas)
         draft = await post_project(owner, status="draft")
         assert (await owner.get(f"/projects/{draft['id']}")).status_code == 200
         assert (await client.get("/api/v1/projects?limit=7")).status_code == 200
         for server in standbys:
             await asyncio.to_thread(server.start)
-        await known(replicas, lambda: all(each.fault is None for each in replicas.replicas))
-    assert set(statuses) == {200}
+        await used_again(replicas)
 
 
 async def test_a_write_that_valkey_cannot_be_told_of_is_answered_when_replicas_in_use_have_it(
     owner: Person, replicas: Replicas, replica_uris: tuple[str, ...]
 ) -> None:
-    await valkey.current().ask(lambda redis: redis.delete(f"wrote:{owner.id}"))
+    await forget_last_write(owner)
     async with paused(replica_uris[0]), paused(replica_uris[1]):
         async with without_valkey():
             draft = await post_project(owner, status="draft")

@@ -1,8 +1,7 @@
 """`mercenary db replicas` says who follows, how far they are, and what is kept for whom."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -10,15 +9,16 @@ from sqlalchemy import make_url
 
 from mercenary.app import Application
 from mercenary.db.replicas import Replicas
+from mercenary.local.postgres import EmbeddedPostgres
 from tests.db.versions.test_inspection import answer, call
 from tests.replicas.conftest import PATIENCE
-from tests.replicas.servers import Server, paused
+from tests.replicas.servers import paused, setting
 
 
 async def test_replicas_that_have_all_of_the_log_are_not_behind(
-    database_uri: str, standbys: list[Server]
+    database_uri: str, standbys: Sequence[EmbeddedPostgres]
 ) -> None:
-    found = await until(database_uri, lambda each: each["lag_bytes"] == 0)
+    found = await told_once(database_uri, lambda each: each["lag_bytes"] == 0)
     assert len(found["followers"]) == len(standbys)
     for each in found["followers"]:
         assert (each["state"], each["synchronous"]) == ("streaming", "async")
@@ -30,12 +30,12 @@ async def test_replicas_that_have_all_of_the_log_are_not_behind(
 
 
 async def test_one_that_replays_nothing_is_behind_in_bytes_and_seconds(
-    database_uri: str, standbys: list[Server], primary: Server
+    database_uri: str, standbys: Sequence[EmbeddedPostgres], primary: EmbeddedPostgres
 ) -> None:
-    await until(database_uri, lambda each: each["lag_bytes"] == 0)
+    await told_once(database_uri, lambda each: each["lag_bytes"] == 0)
     async with paused(standbys[0].uri):
         primary.run_sql("SELECT pg_logical_emit_message(true, 'for', repeat('it', 2000))")
-        found = await until(database_uri, lambda each: each["unflushed_bytes"] == 0)
+        found = await told_once(database_uri, lambda each: each["unflushed_bytes"] == 0)
         behind = sorted(each["lag_bytes"] for each in found["followers"])
         assert behind[-1] >= 4000
         assert max(each["lag_seconds"] for each in found["followers"]) > 0
@@ -45,7 +45,9 @@ async def test_one_that_replays_nothing_is_behind_in_bytes_and_seconds(
         assert "paused" in (await call(standbys[0].uri, "replicas")).output
 
 
-async def test_a_slot_that_nobody_reads_from_is_said(database_uri: str, primary: Server) -> None:
+async def test_a_slot_that_nobody_reads_from_is_said(
+    database_uri: str, primary: EmbeddedPostgres
+) -> None:
     primary.run_sql("SELECT pg_create_physical_replication_slot('forgotten', true)")
     try:
         told = await call(database_uri, "replicas")
@@ -60,16 +62,16 @@ async def test_a_slot_that_nobody_reads_from_is_said(database_uri: str, primary:
 
 
 async def test_that_commits_wait_for_one_who_is_not_there_is_said(
-    database_uri: str, primary: Server
+    database_uri: str, primary: EmbeddedPostgres
 ) -> None:
-    async with setting(primary, "synchronous_standby_names", "FIRST 1 (nobody)"):
+    with setting(primary, "synchronous_standby_names", "FIRST 1 (nobody)"):
         told = await call(database_uri, "replicas")
     assert told.exit_code == 1
     assert "commits wait: 0 of the 1 replicas" in told.output
 
 
 async def test_a_role_that_may_not_see_positions_is_told_so(
-    database_uri: str, primary: Server
+    database_uri: str, primary: EmbeddedPostgres
 ) -> None:
     primary.run_sql("CREATE ROLE curious LOGIN")
     uri = make_url(database_uri).set(username="curious").render_as_string(hide_password=False)
@@ -96,22 +98,10 @@ async def test_each_worker_tells_what_its_replicas_answered(
     assert "2 of 2" in told
 
 
-async def until(uri: str, holds: Any) -> Any:
+async def told_once(uri: str, holds: Any) -> Any:
     """What the command answers once something holds of each replica."""
     async with asyncio.timeout(PATIENCE):
         while True:
             found = await answer(uri, "replicas")
             if found["followers"] and all(holds(each) for each in found["followers"]):
                 return found
-
-
-@asynccontextmanager
-async def setting(server: Server, name: str, value: str) -> AsyncIterator[None]:
-    """A server with another option within the block."""
-    server.run_sql(f"ALTER SYSTEM SET {name} = '{value}'")
-    server.run_sql("SELECT pg_reload_conf()")
-    try:
-        yield
-    finally:
-        server.run_sql(f"ALTER SYSTEM RESET {name}")
-        server.run_sql("SELECT pg_reload_conf()")

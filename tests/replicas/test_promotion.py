@@ -1,19 +1,24 @@
-"""The primary is killed under load, its synchronous replica is promoted, and nothing is lost."""
+"""The primary is killed under load, its synchronous replica is promoted, and nothing is lost.
+
+The application names both servers, and the one that is to be the next primary as its replica.
+"""
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
-from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
 
 from mercenary.db.migrate import upgrade
-from mercenary.db.replicas import Replica, Replicas
+from mercenary.db.replicas import Replicas
+from mercenary.local.replication import Cluster
 from tests.conftest import server_folder
 from tests.factories import Person, new_project, sign_up
-from tests.replicas.servers import Server
+from tests.replicas.conftest import until
+from tests.replicas.servers import kill, running
 
 WRITERS = 8
 RECOVERY_SECONDS = 30.0
@@ -22,40 +27,29 @@ ANEW = {"Cache-Control": "no-cache"}
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[tuple[Server, Server]]:
+def pair() -> Iterator[Cluster]:
     """A primary, and the replica without which nothing is committed."""
-    with server_folder() as one, server_folder() as other:
-        primary, standby = Server(one), Server(other)
-        primary.start()
-        primary.let_replicas_follow()
-        standby.follow(primary)
-        primary.run_sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        primary.run_sql("SELECT pg_reload_conf()")
-        yield primary, standby
-        standby.stop()
-        primary.stop()
+    with server_folder() as folder, running(folder, 1, synchronous=1) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
-async def database_uri(pair: tuple[Server, Server]) -> str:
+async def database_uri(pair: Cluster) -> str:
     """Whichever of the two takes writes."""
-    primary, standby = pair
-    await upgrade(primary.uri)
-    hosts = f"host={primary.sockets}:5432&host={standby.sockets}:5432"
+    await upgrade(pair.primary.uri)
+    hosts = "&".join(f"host={each.sockets}:5432" for each in pair.members)
     return f"postgresql://mercenary@/mercenary?{hosts}&target_session_attrs=read-write"
 
 
 @pytest.fixture(scope="module")
-def changed_settings(pair: tuple[Server, Server]) -> dict[str, Any]:
-    return {"replica_uris": (pair[1].uri,), "replica_lag": 1.0}
+def changed_settings(pair: Cluster) -> dict[str, Any]:
+    return {"replica_uris": (pair.standbys[0].uri,), "replica_lag": 1.0}
 
 
 async def test_what_was_acknowledged_is_there_after_a_promotion_which_callers_outlive(
-    client: httpx.AsyncClient, replicas: Replicas, pair: tuple[Server, Server]
+    client: httpx.AsyncClient, replicas: Replicas, pair: Cluster
 ) -> None:
-    primary, standby = pair
     acknowledged: dict[int, str] = {}
-    when: list[float] = []
     over = False
 
     async def write(person: Person) -> None:
@@ -63,16 +57,13 @@ async def test_what_was_acknowledged_is_there_after_a_promotion_which_callers_ou
             answer = await person.post("/projects", new_project(title=f"Number {next(numbers)}"))
             if answer.status_code == 201:
                 acknowledged[answer.json()["id"]] = answer.json()["title"]
-                when.append(monotonic())
             else:
                 assert answer.status_code in (503, 504), answer.text
                 await asyncio.sleep(0.05)
 
     async def acknowledge(more: int) -> None:
-        target = len(when) + more
-        async with asyncio.timeout(RECOVERY_SECONDS):
-            while len(when) < target:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.005)
+        target = len(acknowledged) + more
+        await until(lambda: len(acknowledged) >= target, RECOVERY_SECONDS)
 
     numbers = count()
     people = [await sign_up(client) for _ in range(WRITERS)]
@@ -80,24 +71,20 @@ async def test_what_was_acknowledged_is_there_after_a_promotion_which_callers_ou
     await acknowledge(50)
     first = next(iter(acknowledged))
     old = (await people[0].post("/projects", new_project())).headers[TOKEN]
-    await asyncio.to_thread(primary.kill)
-    standby.run_sql("SELECT pg_promote()")
+    former = pair.primary
+    for step in (partial(kill, former), pair.promote, former.start):
+        await asyncio.to_thread(step)  # before the last one no commit is acknowledged
     await acknowledge(50)
+    assert former.run_sql("SELECT pg_is_in_recovery()") == "t"
     over = True
     await asyncio.gather(*writers)
     for id, title in acknowledged.items():
         answer = await client.get(f"/api/v1/projects/{id}", headers=ANEW)
         assert answer.json()["title"] == title
-    await is_no_replica(replicas.replicas[0])
+    promoted = replicas.replicas[0]
+    await until(lambda: promoted.fault == "it is no replica (any more)", RECOVERY_SECONDS)
     new = (await people[0].post("/projects", new_project())).headers[TOKEN]
     assert new > old
     for token in (old, new):
         answer = await client.get(f"/api/v1/projects/{first}", headers={TOKEN: token})
         assert answer.json()["title"] == acknowledged[first]
-
-
-async def is_no_replica(former: Replica) -> None:
-    """Wait until it is known that it was promoted."""
-    async with asyncio.timeout(RECOVERY_SECONDS):
-        while former.fault != "it is no replica (any more)":  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.005)

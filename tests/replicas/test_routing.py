@@ -10,9 +10,16 @@ import pytest
 
 from mercenary.cache import valkey
 from mercenary.db.replicas import Replicas
+from mercenary.local.postgres import EmbeddedPostgres
 from tests.factories import Person, new_project, post_project, sign_up
-from tests.replicas.conftest import PATIENCE, caught_up, without_valkey
-from tests.replicas.servers import Server, paused
+from tests.replicas.conftest import (
+    PATIENCE,
+    answering,
+    caught_up,
+    forget_last_write,
+    without_valkey,
+)
+from tests.replicas.servers import paused, setting
 
 TOKEN = "X-Consistency-Token"
 
@@ -41,34 +48,29 @@ async def test_what_everybody_may_see_is_read_from_a_replica(
 ) -> None:
     project = await post_project(owner)
     await caught_up(replicas)
-    before = replicas.measures.answered
-    assert await title(client, project["id"]) == project["title"]
-    assert replicas.measures.answered == before + 1
+    with answering(replicas, 1, 1):
+        assert await title(client, project["id"]) == project["title"]
 
 
 async def test_a_list_its_total_and_a_search_are_read_from_replicas(
     client: httpx.AsyncClient, owner: Person, replicas: Replicas
 ) -> None:
     await caught_up(replicas)
-    before = replicas.measures.answered
-    answer = await client.get("/api/v1/projects", params={"q": "billing", "include": "total"})
+    with answering(replicas, 2):
+        answer = await client.get("/api/v1/projects", params={"q": "billing", "include": "total"})
     assert answer.status_code == 200, answer.text
-    assert replicas.measures.answered >= before + 2
 
 
 @pytest.fixture
-def lazy(primary: Server) -> Iterator[None]:
+def lazy(primary: EmbeddedPostgres) -> Iterator[None]:
     """The primary flushes nothing by itself; those who commit do."""
-    primary.run_sql("ALTER SYSTEM SET wal_writer_delay = '10s'")
-    primary.run_sql("SELECT pg_reload_conf()")
-    yield
-    primary.run_sql("ALTER SYSTEM RESET wal_writer_delay")
-    primary.run_sql("SELECT pg_reload_conf()")
+    with setting(primary, "wal_writer_delay", "10s"):
+        yield
 
 
 @pytest.mark.usefixtures("lazy")
 async def test_what_waits_for_the_next_commit_to_be_flushed_leaves_no_replica_out(
-    primary: Server, replicas: Replicas
+    primary: EmbeddedPostgres, replicas: Replicas
 ) -> None:
     """As hints on rows do, for as long as nobody writes."""
     unflushed = "SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()"
@@ -88,9 +90,8 @@ async def test_no_cache_asks_the_primary(
 ) -> None:
     project = await post_project(owner)
     await caught_up(replicas)
-    before = replicas.measures.answered
-    assert await title(client, project["id"], **{"Cache-Control": "no-cache"})
-    assert replicas.measures.answered == before
+    with answering(replicas, 0, 0):
+        assert await title(client, project["id"], **{"Cache-Control": "no-cache"})
 
 
 @pytest.mark.usefixtures("stopped")
@@ -110,10 +111,9 @@ async def test_nothing_is_kept_of_a_replica_that_lacks_the_write_that_emptied_th
 async def test_what_did_not_change_is_still_read_from_replicas_that_stand_still(
     client: httpx.AsyncClient, owner: Person, replicas: Replicas
 ) -> None:
-    before = replicas.measures.answered
-    await post_project(owner)
-    assert (await client.get(f"/api/v1/users/{owner.id}")).status_code == 200
-    assert replicas.measures.answered == before + 1
+    with answering(replicas, 1, 1):
+        await post_project(owner)
+        assert (await client.get(f"/api/v1/users/{owner.id}")).status_code == 200
 
 
 @pytest.mark.usefixtures("stopped")
@@ -131,7 +131,7 @@ async def test_where_the_last_write_is_forgotten_a_replica_shows_the_state_befor
 ) -> None:
     """Which shows that the tests around this one would find it."""
     draft = await post_project(owner, status="draft")
-    await valkey.current().ask(lambda redis: redis.delete(f"wrote:{owner.id}"))
+    await forget_last_write(owner)
     assert (await owner.get(f"/projects/{draft['id']}")).status_code == 404
 
 
@@ -140,7 +140,7 @@ async def test_who_cannot_be_told_of_the_last_write_is_answered_by_the_primary(
     owner: Person,
 ) -> None:
     draft = await post_project(owner, status="draft")
-    await valkey.current().ask(lambda redis: redis.delete(f"wrote:{owner.id}"))
+    await forget_last_write(owner)
     async with without_valkey():
         assert (await owner.get(f"/projects/{draft['id']}")).status_code == 200
 
@@ -151,7 +151,7 @@ async def test_a_token_shows_the_write_to_whoever_has_it(
 ) -> None:
     draft = await owner.post("/projects", new_project(status="draft"))
     id = draft.json()["id"]
-    await valkey.current().ask(lambda redis: redis.delete(f"wrote:{owner.id}"))
+    await forget_last_write(owner)
     seen = await owner.get(f"/projects/{id}", headers={TOKEN: draft.headers[TOKEN]})
     assert (seen.status_code, seen.headers["X-Cache"]) == (200, "bypass")
 
@@ -161,10 +161,10 @@ async def test_a_token_of_what_replicas_have_replayed_is_read_from_one(
 ) -> None:
     draft = await owner.post("/projects", new_project(status="draft"))
     await caught_up(replicas)
-    before = replicas.measures.answered
     token = {TOKEN: draft.headers[TOKEN]}
-    assert (await owner.get(f"/projects/{draft.json()['id']}", headers=token)).status_code == 200
-    assert replicas.measures.answered > before
+    with answering(replicas, 1):
+        answer = await owner.get(f"/projects/{draft.json()['id']}", headers=token)
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "ffffffff-ffffffffffffffff", "00000001-0"])
@@ -173,9 +173,8 @@ async def test_a_token_that_is_none_of_ours_is_answered_by_the_primary(
 ) -> None:
     project = await post_project(owner)
     await caught_up(replicas)
-    before = replicas.measures.answered
-    assert await title(client, project["id"], **{TOKEN: token})
-    assert replicas.measures.answered == before
+    with answering(replicas, 0, 0):
+        assert await title(client, project["id"], **{TOKEN: token})
 
 
 async def test_every_write_that_succeeds_has_a_token_and_a_read_has_none(
