@@ -271,10 +271,8 @@ async def test_stats_without_a_version_that_tells_say_how_to_get_it(
     result = await call(migrated_uri, "stats")
     assert result.exit_code == 2
     assert "ALTER EXTENSION pg_stat_statements UPDATE" in result.output
-    for version in ("1.8", "1.9"):
-        await migrated.execute(f"ALTER EXTENSION pg_stat_statements UPDATE TO '{version}'")
-        found = await answer(migrated_uri, "stats")
-        assert (found["since"] is None) is (version == "1.8")
+    await migrated.execute("ALTER EXTENSION pg_stat_statements UPDATE TO '1.8'")
+    assert (await answer(migrated_uri, "stats"))["since"] is None
 
 
 async def test_stats_tell_what_was_in_memory_of_each_table_and_its_indexes(
