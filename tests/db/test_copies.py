@@ -218,9 +218,15 @@ async def test_who_may_not_copy_is_told_why_and_leaves_nothing(uri: str, folder:
     assert unfinished(folder) == []
 
 
-def test_a_program_that_is_not_here_is_named_with_its_package() -> None:
+def test_a_program_that_is_not_here_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(SetupError, match=r"no pg_basebackup here .* install postgresql-client-99"):
         programs.client("pg_basebackup", 99)
+    monkeypatch.setattr(programs, "_known", lambda *_: {Path("/18/pg_restore"): 18})
+    with pytest.raises(SetupError, match=r"no pg_restore here .* install postgresql-client-16"):
+        programs.client("pg_restore", 16)
+    assert programs.client("pg_restore", 17) == Path("/18/pg_restore")
     with pytest.raises(SetupError, match=r"no postgres of PostgreSQL 99 .* install postgresql-99,"):
         programs.server("postgres", 99)
 

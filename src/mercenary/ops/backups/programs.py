@@ -22,6 +22,8 @@ from mercenary.settings import SetupError
 
 LONGEST_SECONDS: Final = 6 * 3600.0
 """After so long a program is given up."""
+TRANSACTION_TIMEOUT: Final = 17
+"""From this version on pg_restore begins with a setting that older servers refuse."""
 DEBIAN: Final = Path("/usr/lib/postgresql")
 
 
@@ -61,16 +63,21 @@ async def run(command: Sequence[str], *, environment: Mapping[str, str] | None =
 
 
 def client(program: str, major: int) -> Path:
-    """The oldest program of this name here that is as new as a server.
+    """The oldest program of this name here that is as new as a server, and that it understands.
 
     Raises:
         SetupError: there is none.
     """
     known = _known(program, major)
-    fit = [path for path, its in known.items() if its >= major]
+    understood = program != "pg_restore" or major >= TRANSACTION_TIMEOUT
+    fit = [
+        path
+        for path, its in known.items()
+        if its >= major and (understood or its < TRANSACTION_TIMEOUT)
+    ]
     if not fit:
         raise SetupError(
-            f"no {program} here is as new as the server; install postgresql-client-{major}"
+            f"no {program} here goes with PostgreSQL {major}; install postgresql-client-{major}"
         )
     return min(fit, key=known.__getitem__)
 
