@@ -7,6 +7,7 @@ compared without any value, parameter or list of them. A query whose columns a c
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Final, cast
 
 from sqlalchemy import ClauseElement
@@ -32,8 +33,9 @@ def shape(text: str) -> str:
     )
 
 
+@cache
 def names() -> Mapping[str, str]:
-    """The names of all queries by the shapes of their forms. It takes a second or two.
+    """The names of all queries by the shapes of their forms. It takes two seconds, once.
 
     Where queries of several names are sent in the same words, all of them are told.
     """
