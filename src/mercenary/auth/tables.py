@@ -41,6 +41,7 @@ credentials = Table(
     index(
         "idx_credentials_user_id",
         "user_id",
+        query="auth.disable",
         serves="the credentials of a user: deactivation, erasure",
     ),
     info=by("email"),
@@ -58,6 +59,7 @@ sessions = Table(
     index(
         "idx_sessions_over",
         func.coalesce(text("ended_at"), text("expires_at")),
+        query="auth.dead",
         serves="the sessions that are over, to be removed",
     ),
     info=by("user_id"),
@@ -80,6 +82,7 @@ refresh_tokens = Table(
         "idx_refresh_tokens_session",
         "user_id",
         "session_id",
+        query="auth.delete_tokens",
         serves="the tokens of sessions that are over, to be removed with them",
     ),
     info=by("user_id"),

@@ -45,7 +45,13 @@ cdn_purges = Table(
         comment="calls since the last that succeeded",
     ),
     PrimaryKeyConstraint("target", "tag"),
-    index("idx_cdn_purges_due", "target", "due_at", serves="taking what a target is to be told"),
+    index(
+        "idx_cdn_purges_due",
+        "target",
+        "due_at",
+        query="cdn.due",
+        serves="taking what a target is to be told",
+    ),
     info=by("target"),
     comment="what shared caches outside have still to forget",
     postgresql_with={

@@ -5,7 +5,7 @@ long the list would be if that value were chosen: in place of the one that is as
 filter takes one value alone (`Facet.chosen_by`), and besides those where it takes several.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
@@ -79,10 +79,17 @@ class Counts(msgspec.Struct, frozen=True):
 class CountQuery(Composed):
     """The counts of one table's lists. Use it as the function of a `read_batch`."""
 
-    def __init__(self, name: str, statements: Statements[Any], facets: Mapping[str, Facet]) -> None:
+    def __init__(
+        self,
+        name: str,
+        statements: Statements[Any],
+        facets: Mapping[str, Facet],
+        one_of: Collection[str] = (),
+    ) -> None:
         self.__name__ = name
         self.facets = facets
         self._statements = statements
+        self._one_of = one_of
         self._total = lru_cache(maxsize=_SHAPES)(self._compose_total)
         self._by_value = lru_cache(maxsize=_SHAPES)(self._compose_by_value)
 
@@ -109,7 +116,7 @@ class CountQuery(Composed):
         """The statements for no filter and for each, with and without those that hide rows."""
         del sharded
         found: dict[str, Executable] = {}
-        for names in self._statements.filtered():
+        for names in self._statements.filtered(self._one_of):
             asked = ",".join(names)
             found[f"total?{asked}"] = self._total(names)
             if self.facets:

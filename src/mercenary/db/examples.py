@@ -5,7 +5,7 @@ of one table are drawn from the same rows. An id that is stored is one that nobo
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -64,11 +64,35 @@ class _Parameter(NamedTuple):
     is_list: bool
 
 
-async def examples(db: AsyncConnection, statement: Executable) -> dict[str, Any]:
+Drawn = Mapping[str, Sequence[Any]]
+"""Values for the parameters that have a column, by name; of one table those of a row each."""
+
+
+async def from_rows(db: AsyncConnection, columns: Mapping[str, Column[Any]]) -> Drawn:
+    """Values of the first rows that there are."""
+    by_table: defaultdict[FromClause, dict[str, Column[Any]]] = defaultdict(dict)
+    for name, column in columns.items():
+        by_table[column.table][name] = column
+    found: dict[str, Sequence[Any]] = {}
+    for wanted in by_table.values():
+        asked = select(*(_read(column).label(name) for name, column in wanted.items()))
+        asked = asked.where(*(column.is_not(None) for column in wanted.values()))
+        rows = (await db.execute(asked.limit(ROWS))).all()
+        if rows:
+            found |= {name: [getattr(row, name) for row in rows] for name in wanted}
+    return found
+
+
+async def examples(
+    db: AsyncConnection,
+    statement: Executable,
+    draw: Callable[[AsyncConnection, Mapping[str, Column[Any]]], Awaitable[Drawn]] = from_rows,
+) -> dict[str, Any]:
     """A value for each parameter of a statement that has none."""
-    parameters = _parameters(statement)
-    columns = _columns(statement, parameters)
-    drawn = await _drawn(db, columns)
+    elements = list(iterate(statement))  # type: ignore[arg-type]
+    parameters = _parameters(elements)
+    columns = _columns(statement, elements, parameters)
+    drawn = await draw(db, columns)
     count = min((len(values) for values in drawn.values()), default=1)
     found: dict[str, Any] = {}
     for each in parameters.values():
@@ -80,9 +104,9 @@ async def examples(db: AsyncConnection, statement: Executable) -> dict[str, Any]
     return found
 
 
-def _parameters(statement: Executable) -> dict[str, _Parameter]:
+def _parameters(elements: Iterable[ExternallyTraversible]) -> dict[str, _Parameter]:
     found = {}
-    for each in _elements(statement):
+    for each in elements:
         if isinstance(each, BindParameter) and each.value is None and each.required:
             is_list = isinstance(each.type, ARRAY)
             item = each.type.item_type if isinstance(each.type, ARRAY) else each.type
@@ -94,12 +118,16 @@ def _parameters(statement: Executable) -> dict[str, _Parameter]:
     return found
 
 
-def _columns(statement: Executable, parameters: Mapping[str, _Parameter]) -> dict[str, Column[Any]]:
+def _columns(
+    statement: Executable,
+    elements: Iterable[ExternallyTraversible],
+    parameters: Mapping[str, _Parameter],
+) -> dict[str, Column[Any]]:
     """The column that each parameter may have its value from."""
     found: dict[str, Column[Any]] = {}
     pairs = [
         pair
-        for each in _elements(statement)
+        for each in elements
         if isinstance(each, BinaryExpression)
         for one, other in zip(_parts(each.left), _parts(each.right), strict=False)
         for pair in ((one, other), (other, one))
@@ -118,26 +146,6 @@ def _columns(statement: Executable, parameters: Mapping[str, _Parameter]) -> dic
         for name, column in found.items()
         if name in parameters and _type_of(column) is parameters[name].type_
     }
-
-
-async def _drawn(
-    db: AsyncConnection, columns: Mapping[str, Column[Any]]
-) -> dict[str, Sequence[Any]]:
-    by_table: defaultdict[FromClause, dict[str, Column[Any]]] = defaultdict(dict)
-    for name, column in columns.items():
-        by_table[column.table][name] = column
-    found: dict[str, Sequence[Any]] = {}
-    for wanted in by_table.values():
-        asked = select(*(_read(column).label(name) for name, column in wanted.items()))
-        asked = asked.where(*(column.is_not(None) for column in wanted.values()))
-        rows = (await db.execute(asked.limit(ROWS))).all()
-        if rows:
-            found |= {name: [getattr(row, name) for row in rows] for name in wanted}
-    return found
-
-
-def _elements(statement: Executable) -> Iterator[ExternallyTraversible]:
-    return iterate(statement)  # type: ignore[arg-type]
 
 
 def _parts(expression: Any) -> Sequence[Any]:

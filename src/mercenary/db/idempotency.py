@@ -67,6 +67,7 @@ idempotency_keys = Table(
     index(
         "idx_idempotency_keys_created",
         "created_at",
+        query="idempotency.expired",
         serves="the clean-up of keys that have expired",
     ),
     info=by("user_id"),

@@ -74,14 +74,16 @@ def index(
     name: str,
     *columns: str | ColumnElement[Any] | TextClause,
     serves: str,
+    query: str = "unique",
     crosses_shards: bool = False,
     **options: Any,
 ) -> Index:
-    """An index that says which query it serves; the migration makes that the index's comment.
+    """An index that says what for; the migration makes `info["serves"]` its comment.
 
-    One that is unique and `crosses_shards` can't be unique once the table is spread.
+    `query` is the one, by its name in the catalogue, that would miss it first, and what `serves`
+    tells is for people. One that `crosses_shards` can't be unique once the table is spread.
     """
-    info = {"serves": serves} | (CROSSING if crosses_shards else {})
+    info = {"serves": f"{query}: {serves}"} | (CROSSING if crosses_shards else {})
     return Index(name, *columns, info=info, **options)
 
 

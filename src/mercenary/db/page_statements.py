@@ -4,7 +4,7 @@
 indexes stand behind that; the form of a statement follows from it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -150,12 +150,16 @@ class Statements(Generic[Item]):
         ahead = self._ahead(names, sort)
         return any(name not in ahead for name in names if not self._filter(name).hides)
 
-    def filtered(self) -> Iterator[tuple[str, ...]]:
-        """No filter and each by itself, every time with those that hide rows and without."""
+    def filtered(self, one_of: Collection[str] = ()) -> Iterator[tuple[str, ...]]:
+        """No filter and each by itself, every time with those that hide rows and without.
+
+        Where every ask has a filter that is `one_of` some, there is each of these as well.
+        """
         hiding = tuple(name for name, each in self._filters.items() if each.hides)
         others = [(), *((name,) for name in self._filters if name not in hiding)]
-        for names, hidden in product(others, dict.fromkeys((hiding, ()))):
-            yield tuple(sorted((*names, *hidden)))
+        given: list[tuple[str, ...]] = [(name,) for name in one_of] or [()]
+        for first, names, hidden in product(given, others, dict.fromkeys((hiding, ()))):
+            yield tuple(sorted({*first, *names, *hidden}))
 
     def conditions(self, names: Sequence[str]) -> list[ColumnElement[bool]]:
         """What the filters of these names ask of a row, for parameters."""

@@ -13,7 +13,7 @@ shards don't take LATERAL, every page is a plain statement of its own.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from typing import Any, Final, Generic, TypeVar
 
@@ -67,7 +67,10 @@ class Slice(msgspec.Struct, Generic[Item], frozen=True):
 
 
 class PageQuery(Composed, Generic[Item]):
-    """The pages of one table, and `counts` of their rows. `Listing` asks both in batches."""
+    """The pages of one table, and `counts` of their rows. `Listing` asks both in batches.
+
+    `one_of` are filters of which every ask has one, where the table isn't listed without.
+    """
 
     def __init__(
         self,
@@ -78,13 +81,15 @@ class PageQuery(Composed, Generic[Item]):
         filters: Mapping[str, Filter],
         sorts: Mapping[str, SortKey],
         facets: Mapping[str, Facet] | None = None,
+        one_of: Collection[str] = (),
     ) -> None:
         self.name = name
         self.sorts = sorts
         self.filters = filters
         self._projection = projection
         self._statements = Statements(name, projection, key, filters, sorts)
-        self.counts = CountQuery(f"{name}_counts", self._statements, facets or {})
+        self._one_of = one_of
+        self.counts = CountQuery(f"{name}_counts", self._statements, facets or {}, one_of)
 
     def is_search(self, ask: PageAsk) -> bool:
         """Whether no index leads to the page whatever the values, so that they have to be known."""
@@ -136,7 +141,7 @@ class PageQuery(Composed, Generic[Item]):
         """The statements by sort and filters: of a first page, the next, and one by its number."""
         found: dict[str, Executable] = {}
         statements = self._statements
-        for names, (sort, key) in product(statements.filtered(), self.sorts.items()):
+        for names, (sort, key) in product(statements.filtered(self._one_of), self.sorts.items()):
             if key.ranks is not None and key.ranks not in names:
                 continue
             compose = statements.search if statements.is_search(names, sort) else statements.keyed

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 # Fields of EXPLAIN's JSON that say what a node looks for, in the order in which people read them.
 _DETAILS: Final = (
     *("Index Cond", "Recheck Cond", "Filter", "Join Filter", "Hash Cond", "Merge Cond"),
-    *("Sort Key", "Group Key", "Function Name", "CTE Name", "Subplan Name"),
+    *("One-Time Filter", "Sort Key", "Group Key", "Function Name", "CTE Name", "Subplan Name"),
 )
 _REMOVED: Final = (
     "Rows Removed by Filter",

@@ -61,10 +61,15 @@ projects = Table(
         "status",
         "created_at",
         "id",
+        query="projects.select_project_pages",
         serves="GET /projects?status=, newest or oldest first",
     ),
     index(
-        "idx_projects_created", "created_at", "id", serves="GET /projects, newest or oldest first"
+        "idx_projects_created",
+        "created_at",
+        "id",
+        query="projects.select_project_pages",
+        serves="GET /projects, newest or oldest first",
     ),
     index(
         "idx_projects_status_budget",
@@ -72,12 +77,14 @@ projects = Table(
         "budget",
         "id",
         postgresql_include=["currency"],
+        query="projects.select_project_pages",
         serves="GET /projects?status=, sorted by budget; facets by status and currency",
     ),
     index(
         "idx_projects_budget",
         "budget",
         "id",
+        query="projects.select_project_pages",
         serves="GET /projects?sort=budget, min_budget and max_budget",
     ),
     index(
@@ -85,6 +92,7 @@ projects = Table(
         "client_id",
         "created_at",
         "id",
+        query="projects.select_project_pages",
         serves="GET /projects?client_id=",
     ),
     index(
@@ -92,6 +100,7 @@ projects = Table(
         "client_id",
         "budget",
         "id",
+        query="projects.select_project_pages",
         serves="GET /projects?client_id=, sorted by budget",
     ),
     index(
@@ -99,6 +108,7 @@ projects = Table(
         "created_at",
         "id",
         postgresql_where=text("status <> 'draft'"),
+        query="projects.select_project_pages",
         serves="GET /projects for everybody, newest or oldest first, however many drafts there are",
     ),
     index(
@@ -106,9 +116,16 @@ projects = Table(
         "budget",
         "id",
         postgresql_where=text("status <> 'draft'"),
+        query="projects.select_project_pages",
         serves="GET /projects for everybody by budget, however many drafts there are",
     ),
-    index("idx_projects_search", "search", postgresql_using="gin", serves="GET /projects?q="),
+    index(
+        "idx_projects_search",
+        "search",
+        postgresql_using="gin",
+        query="projects.select_project_pages",
+        serves="GET /projects?q=",
+    ),
     info=by("id"),
     comment="work that clients want done",
 )
@@ -120,7 +137,13 @@ project_skills = Table(
         "project_id", BigInteger, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
     ),
     Column("skill_id", BigInteger, ForeignKey("skills.id"), primary_key=True),
-    index("idx_project_skills_skill", "skill_id", "project_id", serves="GET /projects?skill="),
+    index(
+        "idx_project_skills_skill",
+        "skill_id",
+        "project_id",
+        query="projects.select_project_pages",
+        serves="GET /projects?skill=",
+    ),
     info=by("project_id"),
     comment="skills that a project needs",
 )

@@ -203,4 +203,6 @@ select_proposal_pages = PageQuery(
         "bid": _bid,
         "-bid": replace(_bid, descending=True),
     },
+    # A project's, or a freelancer's: nobody is shown all bids.
+    one_of=("project_id", "freelancer_id"),
 )

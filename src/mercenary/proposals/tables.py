@@ -50,6 +50,7 @@ proposals = Table(
         "project_id",
         "created_at",
         "id",
+        query="proposals.select_proposal_pages",
         serves="GET /projects/{id}/proposals; the pending bids at an acceptance",
     ),
     index(
@@ -57,6 +58,7 @@ proposals = Table(
         "freelancer_id",
         "created_at",
         "id",
+        query="proposals.select_proposal_pages",
         serves="GET /users/me/proposals",
     ),
     index(
@@ -64,6 +66,7 @@ proposals = Table(
         "freelancer_id",
         "bid",
         "id",
+        query="proposals.select_proposal_pages",
         serves="GET /users/me/proposals, sorted by bid",
     ),
     info=by("project_id"),

@@ -20,13 +20,6 @@ skills = Table(
         unique=True,
         serves="one skill a name regardless of case; GET /skills sorted by name",
     ),
-    index(
-        "idx_skills_name_similar",
-        "name",
-        postgresql_using="gin",
-        postgresql_ops={"name": "gin_trgm_ops"},
-        serves="GET /skills?q= by similarity",
-    ),
     info=REFERENCE,
     comment="what people can do and projects need",
 )
