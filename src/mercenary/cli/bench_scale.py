@@ -73,9 +73,9 @@ def _listed(given: str, known: tuple[str, ...], *, least: int) -> tuple[str, ...
 def scale(*, file: Path | None, svg: Path | None, **given: Any) -> None:
     """Measure the API and the database at 10,000, 100,000 and a million projects, side by side.
 
-    In about eleven minutes, of which a million projects take three; ten million (`--sizes
-    10k,100k,1M,10M`) take half an hour more and some 30 GB of disk. Exit code 1 when anything is
-    1.3 times slower, or its p95 1.3 times longer, at a million than at the smallest size.
+    In about twelve minutes where nothing else runs, of which seeding a million projects takes
+    three. Exit code 1 when anything is 1.3 times slower, or its p95 1.3 times longer, at up to a
+    million than at the smallest size; ten million (`--sizes 10k,100k,1M,10M`) are shown alone.
     """
     if svg is not None and not svg.absolute().parent.is_dir():
         raise CommandError(f"{svg.absolute().parent} is no folder; give --svg another place")
