@@ -18,12 +18,13 @@ from tests.replicas.servers import paused, setting
 async def test_replicas_that_have_all_of_the_log_are_not_behind(
     database_uri: str, standbys: Sequence[EmbeddedPostgres]
 ) -> None:
-    found = await told_once(database_uri, lambda each: each["lag_bytes"] == 0)
+    found = await told_once(
+        database_uri, lambda each, end: each["replayed"] == each["flushed"] == end
+    )
     assert len(found["followers"]) == len(standbys)
     for each in found["followers"]:
         assert (each["state"], each["synchronous"]) == ("streaming", "async")
-        assert each["replayed"] == each["flushed"] == found["position"]
-        assert each["lag_seconds"] == 0.0
+        assert (each["lag_bytes"], each["lag_seconds"]) == (0, 0.0)
     told = (await call(database_uri, "replicas")).output
     assert "The primary on timeline 1" in told
     assert "don't wait" in told
@@ -32,10 +33,10 @@ async def test_replicas_that_have_all_of_the_log_are_not_behind(
 async def test_one_that_replays_nothing_is_behind_in_bytes_and_seconds(
     database_uri: str, standbys: Sequence[EmbeddedPostgres], primary: EmbeddedPostgres
 ) -> None:
-    await told_once(database_uri, lambda each: each["lag_bytes"] == 0)
+    await told_once(database_uri, lambda each, _: each["lag_bytes"] == 0)
     async with paused(standbys[0].uri):
         primary.run_sql("SELECT pg_logical_emit_message(true, 'for', repeat('it', 2000))")
-        found = await told_once(database_uri, lambda each: each["unflushed_bytes"] == 0)
+        found = await told_once(database_uri, lambda each, _: each["unflushed_bytes"] == 0)
         behind = sorted(each["lag_bytes"] for each in found["followers"])
         assert behind[-1] >= 4000
         assert max(each["lag_seconds"] for each in found["followers"]) > 0
@@ -99,9 +100,11 @@ async def test_each_worker_tells_what_its_replicas_answered(
 
 
 async def told_once(uri: str, holds: Any) -> Any:
-    """What the command answers once something holds of each replica."""
+    """What the command answers once something holds of each replica and the log's end."""
     async with asyncio.timeout(PATIENCE):
         while True:
             found = await answer(uri, "replicas")
-            if found["followers"] and all(holds(each) for each in found["followers"]):
+            if found["followers"] and all(
+                holds(each, found["position"]) for each in found["followers"]
+            ):
                 return found
